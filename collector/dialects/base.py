@@ -1,0 +1,86 @@
+"""The contract of a dialect: one SDK's or convention's way to say what an agent did."""
+
+from typing import ClassVar, Final, Protocol
+
+import msgspec
+
+from collector.telemetry_data import LogRecord, Span
+from detectors.model import SessionKey, Step
+
+UNASSIGNED: Final = SessionKey("", "", "")
+"""The session of a step that the session assembler has not placed yet."""
+
+
+class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool call that a model asked for in its output."""
+
+    call_id: str | None
+    name: str | None
+    arguments: str | None = None
+
+
+class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of an earlier tool call, as the next prompt repeats it."""
+
+    call_id: str | None
+    name: str | None = None
+    result: str | None = None
+    error: bool | None = None
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a dialect made of one span or log record.
+
+    `step` has `seq` 0 and session UNASSIGNED, no cost and no context window: those are filled in later. It is None for a
+    span that is no step but says who it belongs to.
+    """
+
+    step: Step | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    at_ns: int = 0
+    session_id: str | None = None
+    """Explicit session, conversation or thread id found on this very span; refused placeholders are already dropped."""
+    conversation_ids: tuple[str, ...] = ()
+    """Further ids of the same conversation (run id, thread id), for `Session.identifiers`."""
+    namespace: str = ""
+    """Resource attribute `service.namespace`."""
+    is_root: bool = False
+    """The span has no parent: when it ends, the turn ended."""
+    twin_key: str | None = None
+    """Equal on two records of the same call (provider response id, request id): it is charged once."""
+    supplements: str | None = None
+    """Span id (in `trace_id`) of another record that these facts complete: content in log events, for example."""
+    agent: str | None = None
+    """Agent in whose name this span and those below it run."""
+    joins: tuple[str, ...] = ()
+    """Ids that only the same session shares, such as tool-call ids that one call's output and the next call's input hold."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(trace id, span id) of linked spans."""
+    asks: tuple[ToolAsk, ...] = ()
+    answers: tuple[ToolAnswer, ...] = ()
+    tool_schemas: tuple[tuple[str, str], ...] = ()
+    """(tool, JSON Schema of its arguments as canonical JSON)."""
+
+
+class Dialect(Protocol):
+    """Translates the spans and log records of one SDK or convention.
+
+    All methods are pure and total: they never raise, whatever the attributes hold. A value of the wrong type is treated
+    as absent; it stays in the stored raw attributes. Tests hold every registered dialect to this with random payloads.
+    """
+
+    name: ClassVar[str]
+
+    def recognises(self, span: Span) -> bool:
+        """Whether this dialect claims the span. The first claim in DIALECTS wins: test for keys nobody else sets."""
+
+    def translate(self, span: Span) -> Fragment | None:
+        """Makes a fragment of a recognised span; None where it is noise (framework plumbing, transport)."""
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        """Whether this dialect claims the log record."""
+
+    def translate_log(self, record: LogRecord) -> Fragment | None:
+        """Makes a fragment of a recognised log record; None where it is noise."""

@@ -1,0 +1,117 @@
+"""The contract of a detector. `detectors.checks` holds every registered one to it."""
+
+from abc import ABC, abstractmethod
+from decimal import Decimal
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
+
+import msgspec
+
+from detectors.features import StepFeatures
+from detectors.model import EvidenceLevel, Severity, Step, Tick
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a detector sees at this step: its pattern holds, this badly.
+
+    `score` is 0–1. `first_step_seq` is where the pattern began. `evidence` must let a person check `summary` by hand:
+    sequence numbers, quoted arguments, figures. `threshold` names each limit that was passed.
+    """
+
+    severity: Severity
+    score: float
+    summary: str
+    evidence: dict[str, Any]
+    threshold: dict[str, float]
+    first_step_seq: int
+    halt_eligible: bool = False
+    evidence_level: EvidenceLevel = EvidenceLevel.CONTENT
+
+
+class Clear:
+    """The pattern ended: the open episode closes, and the next signal opens another."""
+
+    def __repr__(self) -> str:
+        return "CLEAR"
+
+    def __reduce__(self) -> str:
+        return "CLEAR"
+
+
+CLEAR: Final = Clear()
+
+Answer = Signal | Clear | None
+"""None: nothing new to say. Repeating a signal at the same level is harmless: only an escalation is reported."""
+
+
+class Context:
+    """What a detector may know beside the steps: versioned, read-only, of one session.
+
+    The owner updates it before each step; a detector never writes to it.
+    """
+
+    __slots__ = ("agent_type", "ceiling_usd", "cost_usd", "grace_until_step", "llm_calls", "polling_tools", "steps", "tool_calls")
+
+    def __init__(
+        self,
+        *,
+        agent_type: str = "unknown",
+        ceiling_usd: Decimal | None = None,
+        polling_tools: frozenset[str] = frozenset(),
+    ) -> None:
+        self.agent_type = agent_type
+        self.ceiling_usd = ceiling_usd
+        """The session's budget in US dollars, if it has one."""
+        self.polling_tools = polling_tools
+        """Tools the operator declared as polling: repeating them unchanged is their job."""
+        self.steps = 0
+        """Counted steps so far, this one included."""
+        self.llm_calls = 0
+        self.tool_calls = 0
+        self.cost_usd = Decimal(0)
+        """Known cost so far; unmetered calls add nothing."""
+        self.grace_until_step = 0
+
+
+C = TypeVar("C", bound=msgspec.Struct)
+
+Scope = Literal["session", "workflow", "fleet"]
+
+
+class Detector(ABC, Generic[C]):
+    """Watches the steps of one session and says when they look wrong.
+
+    One instance serves one session and is dropped with it. Every detector keeps these promises:
+
+    * The same steps and config give the same answers: no clock, no I/O, no unseeded randomness.
+    * Memory is bounded by the config, not by the length of the session.
+    * A Step is never changed. An unknown (None) field neither raises nor fires.
+    * State survives pickling between any two steps.
+    * Its memory of steps reaches back at most `memory_steps` counted steps, so that replaying the session's recent
+      steps into a fresh instance (after an amendment or a merge, see docs/adr/003) restores it.
+
+    Steps arrive in the order their spans *ended* at the sender and were received here: a parent after its children,
+    two parallel tools in either order, a late span late.
+
+    `name` names the pattern, not the cure, and equals the file, the configuration key and the metric label.
+    `halt_reason` is an entry of rules/taxonomy.yml, or None where the pattern is no reason to halt.
+    """
+
+    name: ClassVar[str]
+    halt_reason: ClassVar[str | None]
+    scope: ClassVar[Scope] = "session"
+    Config: ClassVar[type[msgspec.Struct]]
+    memory_steps: ClassVar[int] = 256
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @abstractmethod
+    def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
+        """Takes in the next step and says whether the pattern holds now.
+
+        Retrieval, hand-off and agent steps arrive too; a detector ignores the kinds it has no business with.
+        """
+
+    def tick(self, tick: Tick, context: Context) -> Answer:  # noqa: ARG002 — most patterns do not depend on time
+        """Called as event time passes without steps. Override to notice silence."""
+        return None
