@@ -1,0 +1,60 @@
+"""`overcurrent.yaml`: every key, its default, its check. `Config.load` is the way in."""
+
+from collector.config.detectors import MODES, DetectorSettings
+from collector.config.model import BUILT_IN_AGENT_TYPES, UNKNOWN_AGENT_TYPE, AgentTypePolicy, Config
+from collector.config.reference import ConfigKey, reference
+from collector.config.sections import (
+    Actions,
+    AgentType,
+    Budgets,
+    BudgetsMode,
+    Gate,
+    Match,
+    Mode,
+    ModelPrice,
+    Prices,
+    Receivers,
+    Runtime,
+    Scope,
+    Security,
+    Sessions,
+    Storage,
+    Tls,
+    Token,
+    Tools,
+    UnknownModelPrice,
+    Web,
+)
+from collector.config.units import Address
+
+__all__ = [
+    "BUILT_IN_AGENT_TYPES",
+    "MODES",
+    "UNKNOWN_AGENT_TYPE",
+    "Actions",
+    "Address",
+    "AgentType",
+    "AgentTypePolicy",
+    "Budgets",
+    "BudgetsMode",
+    "Config",
+    "ConfigKey",
+    "DetectorSettings",
+    "Gate",
+    "Match",
+    "Mode",
+    "ModelPrice",
+    "Prices",
+    "Receivers",
+    "Runtime",
+    "Scope",
+    "Security",
+    "Sessions",
+    "Storage",
+    "Tls",
+    "Token",
+    "Tools",
+    "UnknownModelPrice",
+    "Web",
+    "reference",
+]

@@ -1,0 +1,110 @@
+"""Every key with its type, default, variable and meaning, for the generated documentation."""
+
+import types
+import typing
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from collector.config import detectors as detector_sections
+from collector.config.model import Config
+from collector.config.problems import sections
+from collector.config.source import ENV_PREFIX
+from collector.config.units import Kind
+
+_KINDS = {bool: "true or false", int: "whole number", str: "text"}
+
+
+class ConfigKey(msgspec.Struct, frozen=True, kw_only=True):
+    """One key as documented. `name` has `<name>` for free keys and `[]` for lists; `env` is empty where it cannot be named."""
+
+    name: str
+    kind: str
+    default: str | None
+    """As it would be written; None where the key is required, empty where absent means none."""
+    env: str
+    help: str
+
+
+def reference() -> list[ConfigKey]:
+    """Every key of the configuration, in order, the registered detectors' own included."""
+    keys = []
+    for path, section in sections(Config):
+        if section is detector_sections.DetectorSettings:
+            continue
+        keys += [_key((*path, name), field, section) for name, field in section.model_fields.items() if not _is_section(field)]
+    for name, params in detector_sections.registry().items():
+        settings = detector_sections.DetectorSettings(params=params())
+        keys.append(_detector_key(name, "mode", "one of " + ", ".join(detector_sections.MODES), settings.mode))
+        for field in msgspec.structs.fields(params):
+            default = msgspec.to_builtins(getattr(settings.params, field.name))
+            keys.append(_detector_key(name, field.encode_name, _type_name(field.type), default, _description(field.type)))
+    return keys
+
+
+def _key(path: tuple[str, ...], field: FieldInfo, section: type[BaseModel]) -> ConfigKey:
+    name = ".".join(path)
+    kind = next((kind.text for kind in field.metadata if isinstance(kind, Kind)), None) or _kind(field.annotation)
+    default = None if field.is_required() else _written(section, path[-1], field)
+    env = "" if "<" in name or "[" in name else _env(name)
+    return ConfigKey(name=name, kind=kind, default=default, env=env, help=field.description or "")
+
+
+def _written(section: type[BaseModel], name: str, field: FieldInfo) -> str:
+    # dumped through the section, since its serialisers know how sizes and durations are written
+    value = section.model_construct().model_dump(mode="json", include={name}, warnings=False).get(name, field.default)
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _detector_key(detector: str, key: str, kind: str, default: Any, text: str = "") -> ConfigKey:
+    name = f"detectors.{detector}.{key}"
+    help_text = detector_sections.DetectorSettings.model_fields["mode"].description if key == "mode" else text
+    return ConfigKey(name=name, kind=kind, default=str(default), env=_env(name), help=help_text or "")
+
+
+def _env(name: str) -> str:
+    return ENV_PREFIX + name.upper().replace(".", "__")
+
+
+def _is_section(field: FieldInfo) -> bool:
+    """Whether its keys are listed one by one, so that it needs no line of its own."""
+    annotation = _first(field.annotation)
+    while typing.get_origin(annotation) in {dict, tuple}:
+        annotation = _first(typing.get_args(annotation)[1 if typing.get_origin(annotation) is dict else 0])
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _first(annotation: Any) -> Any:
+    """The type beside None, without its metadata."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        annotation = next(argument for argument in typing.get_args(annotation) if argument is not types.NoneType)
+    return annotation
+
+
+def _kind(annotation: Any) -> str:
+    annotation = _first(annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is typing.Annotated:
+        return next((extra.text for extra in arguments if isinstance(extra, Kind)), None) or _kind(arguments[0])
+    if origin in {tuple, frozenset}:
+        return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"mapping of text to {_kind(arguments[1])}"
+    return _KINDS.get(annotation) or {"Path": "path", "SecretStr": "secret"}.get(annotation.__name__, annotation.__name__)
+
+
+def _type_name(annotation: Any) -> str:
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _description(annotation: Any) -> str:
+    extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
+    return next((extra.description for extra in extras if isinstance(extra, msgspec.Meta) and extra.description), "")
