@@ -86,11 +86,17 @@ class Session(msgspec.Struct, kw_only=True):
     output_tokens: int | None = None
     cached_input_tokens: int | None = None
     cost_usd: Decimal | None = None
-    cost_basis: CostBasis | None = None
-    unmetered_calls: int = 0
+    cost_bases: dict[str, int] = {}
+    """Model calls by where their cost comes from."""
     context_utilization: float | None = None
     budget_usd: Decimal | None = None
     dialects: list[str] = []
+
+    @property
+    def cost_basis(self) -> CostBasis | None:
+        """The one basis of every priced call, `mixed` where there are several, None before the first."""
+        bases = [basis for basis, calls in self.cost_bases.items() if calls]
+        return None if not bases else CostBasis(bases[0]) if len(bases) == 1 else CostBasis.MIXED
 
     @property
     def budget_remaining_usd(self) -> Decimal | None:

@@ -88,6 +88,14 @@ class SessionKey(NamedTuple):
         return cls(*(unquote(part) for part in parts))
 
 
+class ToolAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A tool call that a model asked for in its output."""
+
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step"):
     """One finished thing an agent did, whichever SDK reported it. Also an event of the recorded stream.
 
@@ -125,6 +133,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
     context_window: int | None = None
     """Tokens that fit the model; from the price table or configuration."""
     finish_reasons: tuple[str, ...] = ()
+    asks: tuple[ToolAsk, ...] = ()
+    """Tool calls the model asked for."""
 
     call_id: str | None = None
     """The tool call's id, as the model gave it."""
@@ -157,12 +167,23 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
         return self.kind is not StepKind.AGENT
 
 
+def without_texts(step: Step) -> Step:
+    """The step with everything that can be long left out."""
+    return msgspec.structs.replace(
+        step, arguments=None, result=None, input_text=None, output_text=None, error_message=None, asks=()
+    )
+
+
 class StepAmended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_amended"):
-    """A fact of an earlier step learned later: an outcome, a token count. `step` is the whole step as it stands now."""
+    """A fact of an earlier step learned later: an outcome, a token count.
+
+    `step` is the whole step as it stands now, `was` what it stood for before, without its texts: enough to correct sums.
+    """
 
     seq: int
     session: SessionKey
     step: Step
+    was: Step
 
 
 class StepRetracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_retracted"):
@@ -170,7 +191,8 @@ class StepRetracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     seq: int
     session: SessionKey
-    step_seq: int
+    was: Step
+    """The step without its texts."""
     reason: str
 
 
@@ -189,6 +211,14 @@ class WorkflowJoined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     seq: int
     session: SessionKey
     workflow_id: str
+
+
+class TraceJoined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="trace_joined"):
+    """Spans of the trace that say nothing else belong to `session`."""
+
+    seq: int
+    session: SessionKey
+    trace_id: str
 
 
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick"):
@@ -268,6 +298,7 @@ Event = (
     | StepRetracted
     | SessionsMerged
     | WorkflowJoined
+    | TraceJoined
     | Tick
     | Halted
     | Released

@@ -5,18 +5,10 @@ from typing import ClassVar, Final, Protocol
 import msgspec
 
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import SessionKey, Step
+from detectors.model import SessionKey, Step, ToolAsk
 
 UNASSIGNED: Final = SessionKey("", "", "")
 """The session of a step that the session assembler has not placed yet."""
-
-
-class ToolAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool call that a model asked for in its output."""
-
-    call_id: str | None
-    name: str | None
-    arguments: str | None = None
 
 
 class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,73 @@
+"""The contract of the telemetry store. One suite in tests/store holds every implementation to it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from collector.telemetry_data import LogRecord, Span
+from detectors.model import Event, Finding, SessionKey
+
+
+class Commit(msgspec.Struct, kw_only=True):
+    """Everything that one group of requests adds: raw telemetry, and the events made of it.
+
+    `arrival_ns` is None in replay. `span_keys` and `log_keys` are what a repeated delivery is recognised by, in the
+    order of `spans` and `logs`.
+    """
+
+    seq: int
+    arrival_ns: int | None
+    tenants: Sequence[str]
+    spans: Sequence[Span]
+    logs: Sequence[LogRecord]
+    log_tenants: Sequence[str]
+    log_keys: Sequence[bytes]
+    events: Sequence[Event]
+
+
+class FindingQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which findings are wanted. None means any."""
+
+    sessions: tuple[SessionKey, ...] | None = None
+    detector: str | None = None
+    severity: str | None = None
+    since_ns: int | None = None
+    limit: int = 100
+
+
+class Store(Protocol):
+    """Keeps raw telemetry, the recorded event stream and findings. One thread writes; anyone reads.
+
+    Returned objects are the caller's own.
+    """
+
+    def append(self, commit: Commit) -> None:
+        """Writes all of `commit` in one transaction and returns only when it would survive a crash.
+
+        Raises StoreUnavailable where it could not; nothing of the commit is kept then.
+        """
+
+    def append_findings(self, findings: Sequence[Finding]) -> None:
+        """Writes each emission of a finding durably. Raises StoreUnavailable."""
+
+    def last_seq(self) -> int:
+        """The largest sequence number ever committed; 0 in an empty store."""
+
+    def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
+        """Yields (tenant, trace id, span id) of the newest `limit` spans, in no particular order."""
+
+    def log_keys(self, limit: int) -> Iterator[bytes]:
+        """Yields the keys of the newest `limit` log records."""
+
+    def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
+        """The events recorded under these very keys, in commit order; with `limit`, the first so many."""
+
+    def sessions_after(self, seq: int) -> list[SessionKey]:
+        """The sessions with an event after `seq`, in order of their first such event."""
+
+    def findings(self, query: FindingQuery) -> list[Finding]:
+        """The newest emission of each matching finding, newest first."""
+
+    def close(self) -> None:
+        """Releases files. Safe to call twice."""

@@ -1,0 +1,275 @@
+"""Telemetry in DuckDB: bulk appends by the one writer thread, reads through cursors of their own.
+
+There is no unique index (docs/adr/005): the pipeline recognises repeated deliveries before they get here.
+"""
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+
+from collector.errors import StoreUnavailable
+from collector.store.base import Commit, FindingQuery
+from collector.telemetry_data import Attributes
+from detectors.model import Event, Finding, SessionKey
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+_decode_event = msgspec.json.Decoder(Event).decode
+_decode_finding = msgspec.json.Decoder(Finding).decode
+_UINT64_MAX = 2**64 - 1
+
+
+class DuckDBStore:
+    """One DuckDB file. `append` and `append_findings` belong to one thread; every other method is safe from any."""
+
+    def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 2) -> None:
+        """Opens or creates `path`. Raises StoreUnavailable where the file cannot be opened."""
+        self._path = path
+        self._settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit, "threads": str(threads), "preserve_insertion_order": "false"}
+        self._lock = threading.Lock()
+        self._connection = self._open()
+        self._emission = self._scalar("SELECT coalesce(max(emission), 0) FROM findings")
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        try:
+            connection = duckdb.connect(str(self._path), config=self._settings)
+            _migrate(connection)
+        except (duckdb.Error, OSError) as error:
+            raise StoreUnavailable(f"{self._path}: cannot open the telemetry store: {_first_line(error)}") from error
+        return connection
+
+    def _scalar(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        row = self._read(sql, parameters)
+        return int(row[0][0]) if row else 0
+
+    def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            cursor = self._connection.cursor()
+        try:
+            return cursor.execute(sql, list(parameters)).fetchall()
+        except (duckdb.Error, OSError) as error:
+            raise StoreUnavailable(f"{self._path}: cannot read: {_first_line(error)}") from error
+        finally:
+            cursor.close()
+
+    def append(self, commit: Commit) -> None:
+        tables = {"spans": _span_table(commit), "logs": _log_table(commit), "events": _event_table(commit.events)}
+        self._write({name: table for name, table in tables.items() if table.num_rows})
+
+    def append_findings(self, findings: Sequence[Finding]) -> None:
+        first = self._emission + 1
+        self._write({"findings": _finding_table(findings, first)} if findings else {})
+        self._emission += len(findings)
+
+    def _write(self, tables: dict[str, pa.Table]) -> None:
+        if not tables:
+            return
+        connection = self._connection
+        try:
+            connection.execute("BEGIN")
+            for name, table in tables.items():
+                connection.register("incoming", table)
+                connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")  # noqa: S608 — `name` is one of four literals above
+                connection.unregister("incoming")
+            connection.execute("COMMIT")
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            self._recover()
+            raise StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}") from error
+
+    def _recover(self) -> None:
+        """Rolls back; after an error that invalidated the database instance, opens the file anew."""
+        with contextlib.suppress(duckdb.Error):  # no transaction is open where a failed COMMIT closed it
+            self._connection.execute("ROLLBACK")
+        try:
+            self._connection.execute("SELECT 1")
+        except duckdb.Error:
+            with self._lock:
+                self._connection.close()
+                try:
+                    self._connection = self._open()
+                except StoreUnavailable:
+                    # The next write tries again; until then every call answers StoreUnavailable.
+                    self._connection = duckdb.connect(":memory:")
+                    self._connection.close()
+
+    def last_seq(self) -> int:
+        return max(
+            self._scalar("SELECT coalesce(max(seq), 0) FROM events"),
+            self._scalar("SELECT coalesce(max(commit_seq), 0) FROM spans"),
+            self._scalar("SELECT coalesce(max(commit_seq), 0) FROM logs"),
+        )
+
+    def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
+        rows = self._read("SELECT tenant, trace_id, span_id FROM spans ORDER BY commit_seq DESC LIMIT ?", [limit])
+        yield from ((str(tenant), str(trace), str(span)) for tenant, trace, span in rows)
+
+    def log_keys(self, limit: int) -> Iterator[bytes]:
+        yield from (bytes(row[0]) for row in self._read("SELECT log_key FROM logs ORDER BY commit_seq DESC LIMIT ?", [limit]))
+
+    def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
+        keys = [str(key) for key in sessions]
+        marks = ", ".join("?" * len(keys))
+        rows = self._read(
+            f"SELECT body FROM events WHERE session IN ({marks}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 — only question marks
+            [*keys, after_seq, limit if limit is not None else 2**62],
+        )
+        return [_decode_event(row[0]) for row in rows]
+
+    def sessions_after(self, seq: int) -> list[SessionKey]:
+        rows = self._read("SELECT session FROM events WHERE seq > ? AND session IS NOT NULL GROUP BY session ORDER BY min(seq)", [seq])
+        return [SessionKey.parse(row[0]) for row in rows]
+
+    def findings(self, query: FindingQuery) -> list[Finding]:
+        where, parameters = ["true"], []
+        if query.sessions is not None:
+            where.append(f"session IN ({', '.join('?' * len(query.sessions))})")
+            parameters += [str(key) for key in query.sessions]
+        for column, value in (("detector", query.detector), ("severity", query.severity)):
+            if value is not None:
+                where.append(f"{column} = ?")
+                parameters.append(value)
+        if query.since_ns is not None:
+            where.append("at_ns >= ?")
+            parameters.append(str(query.since_ns))
+        rows = self._read(
+            f"SELECT body FROM findings WHERE {' AND '.join(where)} "  # noqa: S608 — column names are literals, values are parameters
+            "QUALIFY row_number() OVER (PARTITION BY id ORDER BY emission DESC) = 1 ORDER BY emission DESC LIMIT ?",
+            [*parameters, query.limit],
+        )
+        return [_decode_finding(row[0]) for row in rows]
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Brings the schema up to date: each numbered file and the record of it in one transaction."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR NOT NULL)")
+    done = {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
+    folder = resources.files("collector.store") / "migrations"
+    for name in sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql")):
+        if name not in done:
+            connection.execute("BEGIN")
+            connection.execute((folder / name).read_text(encoding="utf8"))
+            connection.execute("INSERT INTO migrations VALUES (?)", [name])
+            connection.execute("COMMIT")
+
+
+def _text(values: Iterable[Any]) -> "pa.Array[Any]":
+    return pa.array(values, type=pa.string())
+
+
+def _uint(values: Iterable[int], type_: pa.DataType) -> "pa.Array[Any]":
+    return pa.array([min(max(value, 0), _UINT64_MAX) for value in values], type=type_)
+
+
+class _Json:
+    """Encodes shared values (resources) once per commit."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, bytes] = {}
+
+    def __call__(self, shared: Attributes) -> bytes:
+        found = self._seen.get(id(shared))
+        if found is None:
+            found = self._seen[id(shared)] = _encode(shared)
+        return found
+
+
+def _span_table(commit: Commit) -> pa.Table:
+    spans, shared = commit.spans, _Json()
+    count = len(spans)
+    return pa.table(
+        {
+            "commit_seq": pa.array([commit.seq] * count, type=pa.int64()),
+            "arrival_ns": pa.array([commit.arrival_ns] * count, type=pa.int64()),
+            "tenant": _text(commit.tenants),
+            "trace_id": _text([s.trace_id for s in spans]),
+            "span_id": _text([s.span_id for s in spans]),
+            "parent_span_id": _text([s.parent_span_id for s in spans]),
+            "trace_state": _text([s.trace_state or None for s in spans]),
+            "name": _text([s.name for s in spans]),
+            "kind": pa.array([s.kind & 0xFF for s in spans], type=pa.uint8()),
+            "start_ns": _uint([s.start_ns for s in spans], pa.uint64()),
+            "end_ns": _uint([s.end_ns for s in spans], pa.uint64()),
+            "status_code": pa.array([s.status_code & 0xFF for s in spans], type=pa.uint8()),
+            "status_message": _text([s.status_message or None for s in spans]),
+            "scope_name": _text([s.scope_name for s in spans]),
+            "scope_version": _text([s.scope_version for s in spans]),
+            "service_name": _text([_service(s.resource) for s in spans]),
+            "resource": _text([shared(s.resource) for s in spans]),
+            "attributes": _text([_encode(s.attributes) for s in spans]),
+            "events": _text([_encode(s.events) if s.events else None for s in spans]),
+            "links": _text([_encode(s.links) if s.links else None for s in spans]),
+            "dropped": pa.array([s.dropped & 0xFFFFFFFF for s in spans], type=pa.uint32()),
+        }
+    )
+
+
+def _log_table(commit: Commit) -> pa.Table:
+    logs, shared = commit.logs, _Json()
+    count = len(logs)
+    return pa.table(
+        {
+            "commit_seq": pa.array([commit.seq] * count, type=pa.int64()),
+            "arrival_ns": pa.array([commit.arrival_ns] * count, type=pa.int64()),
+            "tenant": _text(commit.log_tenants),
+            "log_key": pa.array(commit.log_keys, type=pa.binary()),
+            "time_ns": _uint([r.time_ns for r in logs], pa.uint64()),
+            "observed_ns": _uint([r.observed_ns for r in logs], pa.uint64()),
+            "severity": pa.array([r.severity & 0xFF for r in logs], type=pa.uint8()),
+            "severity_text": _text([r.severity_text or None for r in logs]),
+            "event_name": _text([r.event_name or None for r in logs]),
+            "trace_id": _text([r.trace_id for r in logs]),
+            "span_id": _text([r.span_id for r in logs]),
+            "scope_name": _text([r.scope_name for r in logs]),
+            "scope_version": _text([r.scope_version for r in logs]),
+            "service_name": _text([_service(r.resource) for r in logs]),
+            "resource": _text([shared(r.resource) for r in logs]),
+            "body": _text([_encode(r.body) for r in logs]),
+            "attributes": _text([_encode(r.attributes) for r in logs]),
+            "dropped": pa.array([r.dropped & 0xFFFFFFFF for r in logs], type=pa.uint32()),
+        }
+    )
+
+
+def _service(resource: Attributes) -> str | None:
+    name = resource.get("service.name")
+    return name if isinstance(name, str) else None
+
+
+def _event_table(events: Sequence[Event]) -> pa.Table:
+    sessions = [getattr(event, "session", None) for event in events]
+    return pa.table(
+        {
+            "seq": pa.array([event.seq for event in events], type=pa.int64()),
+            "session": _text([None if key is None else str(key) for key in sessions]),
+            "kind": _text([event.__struct_config__.tag for event in events]),
+            "body": _text([_encode(event) for event in events]),
+        }
+    )
+
+
+def _finding_table(findings: Sequence[Finding], first: int) -> pa.Table:
+    return pa.table(
+        {
+            "emission": pa.array(range(first, first + len(findings)), type=pa.int64()),
+            "id": _text([f.id for f in findings]),
+            "session": _text([None if f.session is None else str(f.session) for f in findings]),
+            "detector": _text([f.detector for f in findings]),
+            "severity": _text([f.severity for f in findings]),
+            "at_ns": pa.array([f.at_ns for f in findings], type=pa.int64()),
+            "body": _text([_encode(f) for f in findings]),
+        }
+    )

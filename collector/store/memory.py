@@ -1,0 +1,66 @@
+"""The store contract in lists: for replay and tests."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from collector.store.base import Commit, FindingQuery
+from detectors.model import Event, Finding, SessionKey
+
+
+class MemoryStore:
+    """Keeps events and findings for as long as the process lives. Raw telemetry is not kept: its source is at hand."""
+
+    def __init__(self) -> None:
+        self._events: dict[SessionKey, list[Event]] = defaultdict(list)
+        self._findings: dict[str, Finding] = {}
+        self._seq = 0
+        self._first_seq: dict[SessionKey, int] = {}
+        self._span_keys: list[tuple[str, str, str]] = []
+        self._log_keys: list[bytes] = []
+
+    def append(self, commit: Commit) -> None:
+        for event in commit.events:
+            self._seq = max(self._seq, event.seq)
+            session: SessionKey | None = getattr(event, "session", None)
+            if session is not None:
+                self._events[session].append(event)
+        self._seq = max(self._seq, commit.seq)
+        self._span_keys.extend((tenant, span.trace_id, span.span_id) for tenant, span in zip(commit.tenants, commit.spans, strict=True))
+        self._log_keys.extend(commit.log_keys)
+
+    def append_findings(self, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self._findings.pop(finding.id, None)
+            self._findings[finding.id] = finding
+
+    def last_seq(self) -> int:
+        return self._seq
+
+    def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
+        yield from self._span_keys[-limit:]
+
+    def log_keys(self, limit: int) -> Iterator[bytes]:
+        yield from self._log_keys[-limit:]
+
+    def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
+        found = [event for key in sessions for event in self._events.get(key, ()) if event.seq > after_seq]
+        found.sort(key=lambda event: event.seq)
+        return found if limit is None else found[:limit]
+
+    def sessions_after(self, seq: int) -> list[SessionKey]:
+        firsts = {key: min((e.seq for e in events if e.seq > seq), default=None) for key, events in self._events.items()}
+        return sorted((key for key, first in firsts.items() if first is not None), key=lambda key: firsts[key] or 0)
+
+    def findings(self, query: FindingQuery) -> list[Finding]:
+        wanted = [
+            finding
+            for finding in reversed(self._findings.values())
+            if (query.sessions is None or finding.session in query.sessions)
+            and (query.detector is None or finding.detector == query.detector)
+            and (query.severity is None or finding.severity == query.severity)
+            and (query.since_ns is None or finding.at_ns >= query.since_ns)
+        ]
+        return wanted[: query.limit]
+
+    def close(self) -> None:
+        pass
