@@ -169,9 +169,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
 
 def without_texts(step: Step) -> Step:
     """The step with everything that can be long left out."""
-    return msgspec.structs.replace(
-        step, arguments=None, result=None, input_text=None, output_text=None, error_message=None, asks=()
-    )
+    return msgspec.structs.replace(step, arguments=None, result=None, input_text=None, output_text=None, error_message=None, asks=())
 
 
 class StepAmended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_amended"):

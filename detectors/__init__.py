@@ -1,0 +1,13 @@
+"""Finds loops, runaway cost and full contexts in the steps of one agent session. Pure: no clock, no I/O.
+
+`DETECTORS` is the only registration. To add one: a file named after the pattern, an entry here, and
+`tests/detectors/<name>/cases.yaml`.
+"""
+
+from typing import Any, Final
+
+from detectors.base import Detector
+from detectors.exact_loop import ExactLoop
+from detectors.soft_loop import SoftLoop
+
+DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (ExactLoop, SoftLoop)

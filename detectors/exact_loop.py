@@ -1,0 +1,201 @@
+"""One call repeated unchanged."""
+
+from collections import deque
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from detectors.base import CLEAR, Answer, Context, Detector, Signal
+from detectors.features import StepFeatures
+from detectors.model import EvidenceLevel, Severity, Step, StepKind
+
+_QUOTE: Final = 160
+_RUNS: Final = 16
+
+
+class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When repeating a call becomes a loop. Counts are of calls, the first one included."""
+
+    warn_calls: int = 3
+    """Equal calls from which to warn."""
+    critical_calls: int = 5
+    """Equal calls from which it is a loop."""
+    halt_calls: int = 8
+    """Equal calls from which halting is justified, if nothing else happened between."""
+    polling_factor: float = 4.0
+    """How many times as patient to be with a call that reads as waiting for something."""
+    gap_calls: int = 6
+    """Other calls after which an earlier call no longer counts as being repeated."""
+    warn_calls_without_content: int = 8
+    """Calls in a row of equal sizes from which to warn where arguments and results are not captured."""
+
+
+class _Run(msgspec.Struct):
+    """How often one call was made with one outcome."""
+
+    first_seq: int
+    last_index: int
+    steps: deque[int]
+    count: float = 1.0
+    pure: bool = True
+    """Nothing else brought anything since the run began."""
+
+
+class ExactLoop(Detector[ExactLoopConfig]):
+    """The same tool called with the same arguments and the same outcome, again and again.
+
+    **Why it costs.** Each round pays for a model call over the whole context and learns nothing. Nothing fails, so nothing
+    stops it.
+
+    **When it is wrong.** It fires on a wait that gives no sign of waiting (declare the tool as polling), and on a reading
+    that is legitimately the same each time. It misses a loop whose arguments change (see `soft_loop`) or that does more
+    than `gap_calls` other things between rounds. Ids, time stamps, durations and the order of keys make no difference.
+
+    **Parameters** (`Config`): `warn_calls`, `critical_calls`, `halt_calls` (equal calls), `polling_factor` (times),
+    `gap_calls` (other calls), `warn_calls_without_content` (calls).
+
+    **Examples.** Five times the same:
+
+    >>> from detectors.testing import run, session, tool
+    >>> same = [tool("read", {"path": "a.txt"}, "No such file: a.txt") for _ in range(5)]
+    >>> [(step.seq, signal.severity.value) for step, signal in run(ExactLoop, session(*same))]
+    [(3, 'warning'), (5, 'critical')]
+
+    A job that moves:
+
+    >>> run(ExactLoop, session(*(tool("job", {"id": 7}, f"running, {n} %") for n in range(0, 100, 5))))
+    []
+
+    **References.** Counting equal calls is what agent frameworks do themselves where they do anything, for example the
+    stuck detector of OpenHands (four equal action-observation pairs).
+    """
+
+    name: ClassVar[str] = "exact_loop"
+    halt_reason: ClassVar[str | None] = "exact_loop"
+    Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
+
+    def __init__(self, config: ExactLoopConfig) -> None:
+        super().__init__(config)
+        self._runs: dict[tuple[str, int], _Run] = {}
+        self._index = 0
+        self._open: tuple[str, int] | None = None
+        self._shape: tuple[Any, ...] | None = None
+        self._shape_since = 0
+        self._shape_count = 0
+        self._spoken: int | None = None
+
+    def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
+        """Counts the call, and answers as long as it is one repeated too often."""
+        if step.kind is StepKind.LLM:
+            self._spoken = step.output_tokens
+            return None
+        if not features.is_call or features.key is None or step.name in context.polling_tools:
+            return None
+        if features.result_novelty is None:
+            return self._without_content(step, features.key)
+        self._index += 1
+        identity = (features.key, features.same_call_as if features.same_call_as is not None else step.seq)
+        run = self._runs.get(identity)
+        if features.same_call_as is None or not self._same_outcome(features):
+            return self._moved(step, identity, features)
+        if run is None or self._index - run.last_index > self.config.gap_calls:
+            run = self._begin(identity, features.same_call_as)
+        if run.last_index < self._index - 1:
+            run.pure = run.pure and self._quiet_since(run)
+        run.count += 1
+        run.last_index = self._index
+        run.steps.append(step.seq)
+        return self._judge(run, identity, features)
+
+    @staticmethod
+    def _same_outcome(features: StepFeatures) -> bool:
+        return features.same_result_as is not None
+
+    def _begin(self, identity: tuple[str, int], first_seq: int) -> _Run:
+        self._runs.pop(identity, None)
+        if len(self._runs) >= _RUNS:
+            del self._runs[next(iter(self._runs))]
+        run = self._runs[identity] = _Run(first_seq, self._index, deque([first_seq], maxlen=12))
+        return run
+
+    def _quiet_since(self, run: _Run) -> bool:
+        """Whether every call between belongs to another run that repeats too."""
+        return all(other.last_index != self._index - 1 or other.count > 1 for other in self._runs.values() if other is not run)
+
+    def _moved(self, step: Step, identity: tuple[str, int], features: StepFeatures) -> Answer:
+        """A new call, or a known one with another outcome: every other run loses a round if this one brought something."""
+        brought = (features.result_novelty or 0.0) > 0.5 or (features.writes and features.argument_news > 0)
+        if brought:
+            for run in self._runs.values():
+                run.count = max(0.0, run.count - 1)
+                run.pure = False
+        self._begin(identity, step.seq)
+        if self._open is None:
+            return None
+        run_open = self._runs.get(self._open)
+        if run_open is None or run_open.count < self.config.warn_calls - 1 or self._index - run_open.last_index > self.config.gap_calls:
+            self._open = None
+            return CLEAR
+        return None
+
+    def _judge(self, run: _Run, identity: tuple[str, int], features: StepFeatures) -> Answer:
+        config = self.config
+        patience = config.polling_factor if features.polls and not features.failed else 1.0
+        warn, critical, halt = config.warn_calls * patience, config.critical_calls * patience, config.halt_calls * patience
+        if run.count < warn:
+            return None
+        self._open = identity
+        serious = run.count >= critical
+        name = features.key.partition(":")[2] if features.key else ""
+        count = len(run.steps) if len(run.steps) < 12 else int(run.count)
+        return Signal(
+            severity=Severity.CRITICAL if serious else Severity.WARNING,
+            score=min(1.0, run.count / (2 * critical)),
+            summary=f"{name} was called {count} times since step {run.first_seq} with the same arguments and the same result.",
+            evidence={
+                "call": features.key,
+                "calls": count,
+                "steps": list(run.steps),
+                "arguments": features.arguments[:_QUOTE],
+                "result": features.result[:_QUOTE],
+                "failed": features.failed,
+            },
+            threshold={"critical_calls": critical} if serious else {"warn_calls": warn},
+            first_step_seq=run.first_seq,
+            halt_eligible=run.pure and run.count >= halt,
+        )
+
+    def _without_content(self, step: Step, key: str) -> Answer:
+        """Counts calls in a row that have the same sizes, outcome and, before them, the same number of tokens spoken."""
+        known = (step.input_bytes, step.output_bytes, self._spoken)
+        shape = (key, *known, step.error)
+        self._spoken = None
+        if (known == (None, None, None) and not step.error) or shape != self._shape:
+            self._shape, self._shape_since, self._shape_count = shape, step.seq, 1
+            if self._open is not None:
+                self._open = None
+                return CLEAR
+            return None
+        self._shape_count += 1
+        if self._shape_count < self.config.warn_calls_without_content:
+            return None
+        self._open = (key, self._shape_since)
+        name = key.partition(":")[2]
+        failing = " and failed each time" if step.error else ""
+        return Signal(
+            severity=Severity.WARNING,
+            score=min(1.0, self._shape_count / (2 * self.config.warn_calls_without_content)),
+            summary=f"{name} was called {self._shape_count} times in a row with equal sizes{failing}; content is not captured.",
+            evidence={
+                "call": key,
+                "calls": self._shape_count,
+                "first_step": self._shape_since,
+                "input_bytes": step.input_bytes,
+                "output_bytes": step.output_bytes,
+                "output_tokens_before": known[2],
+                "error": step.error,
+            },
+            threshold={"warn_calls_without_content": float(self.config.warn_calls_without_content)},
+            first_step_seq=self._shape_since,
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )

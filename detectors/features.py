@@ -1,0 +1,373 @@
+"""What each step says about repetition, computed once and shared by all detectors.
+
+Two questions decide whether an agent moves: does this call resemble earlier ones, and did it bring anything new? Both are
+answered per tool, since a parent span repeats what its child returned, and by words rather than characters, since a
+re-phrased call reorders and replaces words. Ids, time stamps and durations are masked; other digits are not, because they
+are what tells progress (`12 %`, `25 %`) from a standstill.
+
+Similarity is the Jaccard index of word sets (P. Jaccard, "The distribution of the flora in the alpine zone", New
+Phytologist 11, 1912); novelty is the share of words not seen before (the "new word" rate of novelty detection in streams,
+as in TREC's Novelty track, 2002–2004).
+"""
+
+import hashlib
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from detectors.model import Step, StepKind
+from detectors.text import (
+    canonical,
+    leaves,
+    mask,
+    reads_as_failure,
+    reads_as_nothing_found,
+    reads_as_polling,
+    reads_as_question,
+    reads_as_write,
+    words,
+)
+
+ARGUMENT_CHARS: Final = 2048
+"""Characters of the arguments that are compared."""
+RESULT_CHARS: Final = 4096
+"""Characters of the result that are compared."""
+KEPT_CHARS: Final = 1024
+"""Characters of arguments and result kept of each remembered call."""
+TOOLS: Final = 16
+"""Tools remembered, the least recently called forgotten first."""
+CALLS: Final = 8
+"""Calls remembered of each tool."""
+WORDS: Final = 3000
+"""Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
+
+_NO_WORDS: Final[frozenset[str]] = frozenset()
+
+
+class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How one step relates to the earlier steps of its session. None: the telemetry did not carry the content for it."""
+
+    key: str | None = None
+    """What was called: `tool:search`, `agent:writer`, or `llm:` and the agent that spoke. None: nothing comparable."""
+    is_call: bool = False
+    """Whether the step did something (tool, retrieval, hand-off, agent invocation) rather than said something."""
+    argument_similarity: float | None = None
+    """0–1: largest share of words in common with a remembered call of the same tool. For llm steps, of what was said."""
+    similar_to: int | None = None
+    """Sequence number of that call."""
+    same_call_as: int | None = None
+    """Sequence number of the first remembered call with the same arguments, volatile parts aside. None: a new call."""
+    result_novelty: float | None = None
+    """0–1: share of the result's words that earlier results of the same tool had not brought. Echoed arguments do not count."""
+    new_words: int = 0
+    """How many words that is."""
+    result_words: int = 0
+    """Distinct words in the result."""
+    first: bool = False
+    """No earlier result of this tool is remembered, so that novelty means nothing."""
+    result_similarity: float | None = None
+    """0–1: largest share of words in common with a remembered result of the same tool. Measured only where little is new."""
+    same_result_as: int | None = None
+    """Sequence number of the remembered call that returned the same, volatile parts aside."""
+    failed: bool = False
+    """The step ended in an error, or brought little new and reads as one."""
+    found_nothing: bool = False
+    """The step brought little new and says that there was nothing to be found."""
+    polls: bool = False
+    """The step brought little new and reads as waiting for something."""
+    writes: bool = False
+    """The step brought little new and its tool's name says that it changes something."""
+    asks: bool = False
+    """The step brought little new and its tool's name says that it looks something up."""
+    enumerates: bool = False
+    """The step goes through a list: its arguments differ from an earlier call's only in values never used before there."""
+    argument_news: int = 0
+    """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
+    arguments: str = ""
+    """The first characters of the arguments, to quote."""
+    result: str = ""
+    """The first characters of the result, to quote."""
+
+
+NOTHING: Final = StepFeatures()
+
+
+class _Call:
+    """One remembered call. `identity` is the sequence number of the first call with the same arguments."""
+
+    __slots__ = ("arguments", "canonical", "digest", "identity", "masked", "result", "result_digest", "result_words", "seq", "words")
+
+    def __init__(self, seq: int, arguments: str, said: frozenset[str], result: str) -> None:
+        self.seq = seq
+        self.identity = seq
+        self.arguments = arguments[:KEPT_CHARS]
+        self.words = said
+        self.digest = digest(arguments)
+        self.result = result[:KEPT_CHARS]
+        self.result_digest = digest(result)
+        self.canonical: str | None = None
+        self.masked: str | None = None
+        self.result_words: frozenset[str] | None = None
+
+
+class _Tool:
+    """What is remembered of one tool: its last calls, and the words of its results in two generations."""
+
+    __slots__ = ("calls", "old", "results", "young")
+
+    def __init__(self) -> None:
+        self.calls: deque[_Call] = deque(maxlen=CALLS)
+        self.young: set[str] = set()
+        self.old: set[str] = set()
+        self.results = 0
+
+
+class FeatureState:
+    """What is remembered of one session to compute `StepFeatures`. Feed it every step once, in order.
+
+    Holds at most `TOOLS` × `CALLS` calls of up to `ARGUMENT_CHARS` + 2 × `KEPT_CHARS` characters and `WORDS` result words:
+    about 20 KB for a session of ordinary calls, under 2 MB for one made to fill it.
+    """
+
+    __slots__ = ("_remembered", "_tools")
+
+    def __init__(self) -> None:
+        self._tools: dict[str, _Tool] = {}
+        self._remembered = 0
+
+    def observe(self, step: Step) -> StepFeatures:
+        """Takes in the next step and compares it with the ones before. Never raises on odd content."""
+        kind = step.kind
+        if kind is StepKind.LLM:
+            return self._said(step) if step.output_text else NOTHING
+        if kind is StepKind.AGENT:
+            key = f"agent:{step.agent or step.name}"
+            arguments, result = step.input_text, step.output_text
+        else:
+            key = f"{kind.value}:{step.name}"
+            arguments, result = step.arguments, step.result
+            if arguments is None:
+                arguments = step.input_text
+            if result is None:
+                result = step.output_text
+        if not result and step.error_message:
+            result = step.error_message
+        if arguments is None and result is None:
+            return StepFeatures(key=key, is_call=True, failed=step.error is True)
+        return self._called(step, key, arguments, result)
+
+    def _tool(self, key: str) -> _Tool:
+        tool = self._tools.pop(key, None)
+        if tool is None:
+            tool = _Tool()
+            if len(self._tools) >= TOOLS:
+                forgotten = self._tools.pop(next(iter(self._tools)))
+                self._remembered -= len(forgotten.young)
+        self._tools[key] = tool
+        return tool
+
+    def _learn(self, tool: _Tool, brought: frozenset[str]) -> None:
+        before = len(tool.young)
+        tool.young |= brought
+        tool.results += 1
+        self._remembered += len(tool.young) - before
+        if self._remembered > WORDS:
+            for each in self._tools.values():
+                each.old, each.young = each.young, set()
+            self._remembered = 0
+
+    def _said(self, step: Step) -> StepFeatures:
+        """Compares what a model answered with what the same agent's model answered before."""
+        text = step.output_text or ""
+        key = f"llm:{step.agent or ''}"
+        tool = self._tool(key)
+        said = words(text[:ARGUMENT_CHARS])
+        new = said - tool.young
+        if tool.old:
+            new -= tool.old
+        novelty = len(new) / len(said) if said else 0.0
+        similarity, similar = None, None
+        same: int | None = None
+        first = not tool.results
+        call = _Call(step.seq, text, said, "")
+        if not first and novelty < 0.5:
+            similarity, similar = _most_similar(tool.calls, said)
+            same = _identify(call, similar, tool.calls, text)
+        self._learn(tool, said)
+        tool.calls.append(call)
+        return StepFeatures(
+            key=key,
+            argument_similarity=similarity,
+            similar_to=similar.seq if similar else None,
+            same_call_as=same,
+            result_novelty=novelty,
+            new_words=len(new),
+            result_words=len(said),
+            first=first,
+            result=call.arguments,
+        )
+
+    def _called(self, step: Step, key: str, arguments: str | None, result: str | None) -> StepFeatures:
+        """Compares a call with the remembered calls of the same tool."""
+        tool = self._tool(key)
+        text = (arguments or "")[:ARGUMENT_CHARS]
+        asked = words(text) if text else _NO_WORDS
+        similarity, similar = _most_similar(tool.calls, asked) if arguments is not None else (None, None)
+        answer = result or ""
+        call = _Call(step.seq, arguments or "", asked, answer)
+        same = _identify(call, similar, tool.calls, text)
+        if result is None:
+            tool.calls.append(call)
+            return StepFeatures(
+                key=key,
+                is_call=True,
+                argument_similarity=similarity,
+                similar_to=similar.seq if similar else None,
+                same_call_as=same,
+                failed=step.error is True,
+                arguments=call.arguments,
+            )
+        first = not tool.results
+        brought = words(answer[:RESULT_CHARS]) if answer else _NO_WORDS
+        new = brought - tool.young - asked
+        if tool.old:
+            new -= tool.old
+        total = len(brought)
+        if new and not first and len(new) * 2 < total:
+            unmasked = words(mask(answer[:RESULT_CHARS]))
+            new &= unmasked
+            total = len(unmasked)
+        novelty = len(new) / total if total else 0.0
+        stale = not first and (novelty < 0.35 or len(new) <= 2)
+        alike, same_result = (None, None)
+        if stale or same is not None:
+            alike, same_result = _most_similar_result(call, tool.calls)
+        name = step.name or ""
+        found = StepFeatures(
+            key=key,
+            is_call=True,
+            argument_similarity=similarity,
+            similar_to=similar.seq if similar else None,
+            same_call_as=same,
+            result_novelty=novelty,
+            new_words=len(new),
+            result_words=total,
+            first=first,
+            result_similarity=alike,
+            same_result_as=same_result,
+            failed=step.error is True or (stale and reads_as_failure(answer)),
+            found_nothing=stale and reads_as_nothing_found(answer),
+            polls=stale and reads_as_polling(name, answer, total),
+            writes=stale and reads_as_write(name),
+            asks=stale and reads_as_question(name),
+            enumerates=stale and same is None and _enumerates(text, tool.calls),
+            argument_news=len(asked.difference(*(each.words for each in tool.calls))) if stale and same is None else 0,
+            arguments=call.arguments,
+            result=call.result,
+        )
+        self._learn(tool, brought)
+        tool.calls.append(call)
+        return found
+
+
+def digest(text: str) -> int:
+    """64 bits of `text` that are the same in every process, which `hash()` is not."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest(), "little")
+
+
+def _most_similar(calls: deque[_Call], said: frozenset[str]) -> tuple[float | None, _Call | None]:
+    """Finds the remembered call with the largest Jaccard index; of equals the latest."""
+    best, found = -1.0, None
+    size = len(said)
+    for call in reversed(calls):
+        other = call.words
+        smaller, larger = (size, len(other)) if size < len(other) else (len(other), size)
+        if larger and smaller / larger <= best:
+            continue
+        if not larger:
+            share = 1.0
+        else:
+            common = len(said & other)
+            share = common / (size + len(other) - common)
+        if share > best:
+            best, found = share, call
+            if share == 1.0:
+                break
+    return (None, None) if found is None else (best, found)
+
+
+def _identify(call: _Call, similar: _Call | None, calls: deque[_Call], text: str) -> int | None:
+    """Finds the first remembered call with the same arguments, and notes it in `call`."""
+    for other in calls:
+        if other.digest == call.digest:
+            call.identity = other.identity
+            call.canonical = other.canonical
+            return call.identity
+    if similar is None or len(text) > KEPT_CHARS or len(call.words & similar.words) * 2 < len(call.words):
+        return None
+    call.canonical = canonical(text)
+    for other in calls:
+        if other.canonical is None:
+            other.canonical = canonical(other.arguments)  # cut ones equal nothing uncut
+        if other.canonical == call.canonical:
+            call.identity = other.identity
+            return call.identity
+    return None
+
+
+def _most_similar_result(call: _Call, calls: deque[_Call]) -> tuple[float | None, int | None]:
+    """Returns the largest Jaccard index among the remembered results, and the call whose result is the same if one is."""
+    for other in reversed(calls):
+        if other.result_digest == call.result_digest:
+            return 1.0, other.seq
+    best: float | None = None
+    call.masked = mask(call.result)
+    call.result_words = words(call.masked) - call.words
+    for other in reversed(calls):
+        if other.masked is None:
+            other.masked = mask(other.result)
+            other.result_words = words(other.masked) - other.words
+        if other.masked == call.masked:
+            return 1.0, other.seq
+        theirs = other.result_words or _NO_WORDS
+        common = len(call.result_words & theirs)
+        either = len(call.result_words) + len(theirs) - common
+        share = common / either if either else 1.0
+        if best is None or share > best:
+            best = share
+    return best, None
+
+
+def _enumerates(text: str, calls: deque[_Call]) -> bool:
+    """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
+
+    `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list. `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the
+    same again in other words.
+    """
+    now = leaves(text)
+    if not now:
+        return False
+    compared = False
+    fresh = False
+    for call in calls:
+        before = leaves(call.arguments)
+        if before is None or before.keys() != now.keys():
+            continue
+        compared = True
+        changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
+        if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
+            return False
+    if compared:
+        used: dict[str, set[str]] = {}
+        for call in calls:
+            for key, value in (leaves(call.arguments) or {}).items():
+                used.setdefault(key, set()).add(value)
+        fresh = any(value not in used.get(key, ()) for key, value in now.items())
+    return fresh
+
+
+def _reworded(new: str, old: str) -> bool:
+    """Whether two values of several words have most of them in common."""
+    ours, theirs = frozenset(new.lower().split()), frozenset(old.lower().split())
+    return len(ours) > 1 and len(ours & theirs) * 5 >= len(ours | theirs) * 3

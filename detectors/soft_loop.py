@@ -1,0 +1,202 @@
+"""Calls that vary and bring nothing new."""
+
+from collections import Counter, deque
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from detectors.base import CLEAR, Answer, Context, Detector, Signal
+from detectors.features import StepFeatures
+from detectors.model import Severity, Step
+
+_QUOTE: Final = 120
+
+
+class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When calls that bring nothing new become a loop. A call's staleness is 0 (brought something) to 1 (brought nothing)."""
+
+    window_calls: int = 8
+    """Calls looked back on."""
+    warn_stale_calls: float = 2.5
+    """Sum of staleness in the window from which to warn, in calls."""
+    critical_stale_calls: float = 3.5
+    """Sum of staleness in the window from which it is a loop, in calls."""
+    halt_stale_calls: int = 10
+    """Stale calls with none between that brought something, from which halting is justified."""
+    max_novelty: float = 0.2
+    """Share of unseen words (0–1) up to which a result brought nothing new."""
+    min_argument_similarity: float = 0.6
+    """Share of common words (0–1) from which a call is the same request in other words."""
+    min_result_similarity: float = 0.8
+    """Share of common words (0–1) from which a result is the same as an earlier one."""
+    acknowledgement_words: int = 8
+    """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
+
+
+class _Seen(msgspec.Struct, frozen=True, gc=False):
+    """One call in the window, with what evidence needs of it."""
+
+    seq: int
+    stale: float
+    key: str
+    arguments: str
+    result: str
+    similarity: float | None
+    new_words: int
+
+
+class SoftLoop(Detector[SoftLoopConfig]):
+    """The same request in other words, again and again, and nothing new comes back.
+
+    **Why it costs.** Each variation is a full model call over a growing context. Removing duplicates does not catch it,
+    since no two calls are equal, and every span says OK. A retry of what keeps failing, two agents that hand the same
+    thing back and forth, and work that makes no progress look alike here and count too.
+
+    **When it is wrong.** It fires on research whose new findings use only words already seen, and on a batch over a list
+    whose items are sentences. It misses a loop whose results differ in every word each time, such as a feed read again
+    and again, and one that visits something new at every third call. It judges words, not meaning.
+
+    **Parameters** (`Config`): `window_calls` (calls), `warn_stale_calls` and `critical_stale_calls` (calls, summed),
+    `halt_stale_calls` (calls), `max_novelty`, `min_argument_similarity`, `min_result_similarity` (shares, 0–1),
+    `acknowledgement_words` (words).
+
+    **Examples.** The same search in other words:
+
+    >>> from detectors.testing import run, session, tool
+    >>> asked = ["q3 revenue acme", "acme q3 revenue", "revenue of acme in q3", "acme revenue q3 2024", "q3 acme sales revenue"]
+    >>> searches = [tool("search", {"q": q}, "Acme makes robots. No figures are published.") for q in asked]
+    >>> [(step.seq, signal.severity.value) for step, signal in run(SoftLoop, session(*searches))]
+    [(4, 'warning'), (5, 'critical')]
+
+    A list gone through item by item, each acknowledged alike:
+
+    >>> run(SoftLoop, session(*(tool("resize", {"file": f"img_{n}.jpg"}, "ok") for n in range(30))))
+    []
+
+    **References.** Novelty as the share of new words: I. Soboroff, D. Harman, "Overview of the TREC 2003 Novelty Track".
+    Similarity: P. Jaccard, New Phytologist 11 (1912).
+    """
+
+    name: ClassVar[str] = "soft_loop"
+    halt_reason: ClassVar[str | None] = "soft_loop"
+    Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
+    memory_steps: ClassVar[int] = 64
+
+    def __init__(self, config: SoftLoopConfig) -> None:
+        super().__init__(config)
+        self._window: deque[_Seen] = deque(maxlen=config.window_calls)
+        self._sum = 0.0
+        self._streak = 0
+        self._streak_since: int | None = None
+        self._open = False
+
+    def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
+        """Weighs the call, and answers as long as the window holds enough stale calls."""
+        if features.key is None or features.result_novelty is None or step.name in context.polling_tools:
+            return None
+        stale = self._staleness(features)
+        if stale is None:
+            return None
+        self._remember(step, features, stale)
+        if stale > 0 and self._sum >= self.config.warn_stale_calls:
+            self._open = True
+            return self._signal()
+        if self._open and self._sum < self.config.warn_stale_calls / 2:
+            self._open = False
+            return CLEAR
+        return None
+
+    def _remember(self, step: Step, features: StepFeatures, stale: float) -> None:
+        seen = _Seen(
+            step.seq,
+            stale,
+            features.key or "",
+            features.arguments[:_QUOTE],
+            features.result[:_QUOTE],
+            features.argument_similarity,
+            features.new_words,
+        )
+        self._window.append(seen)
+        self._sum = sum(each.stale for each in self._window)
+        if stale > 0:
+            if self._streak_since is None:
+                self._streak_since = step.seq
+            self._streak += 1
+        elif stale < 0:
+            self._streak, self._streak_since = 0, None
+
+    def _staleness(self, features: StepFeatures) -> float | None:
+        """Weighs a step: 1 brought nothing, 0 neither way, below 0 progress. None: says nothing about it."""
+        config = self.config
+        if not features.is_call:
+            return self._repeated_speech(features)
+        if features.first:
+            return 0.0
+        if features.polls:
+            return None  # waiting is the other detectors' business: unchanged polls are an exact loop, after much longer
+        same_call = features.same_call_as is not None
+        same_result = features.same_result_as is not None
+        alike = features.result_similarity or 0.0
+        enough = config.min_result_similarity * (0.6 if same_call else 1.0)
+        nothing_new = same_result or ((features.result_novelty or 0.0) <= config.max_novelty and alike >= enough)
+        if same_call and not same_result and features.new_words and features.result_words <= 12:
+            nothing_new = False  # a short answer to the same question that changed is a counter, a status, a test result
+        if not nothing_new:
+            return -0.25 if (features.result_novelty or 0.0) > 0.5 else 0.0
+        if same_call:
+            return 1.0
+        short = features.result_words <= config.acknowledgement_words
+        if features.enumerates and (short or not same_result) and not features.failed:
+            return 0.0
+        if features.failed:
+            return 1.0
+        if features.writes and features.argument_news:
+            return -0.25
+        if features.found_nothing and features.result_words:
+            return 1.0
+        similar = features.argument_similarity or 0.0
+        if short and features.argument_news and not features.asks and similar < 0.9:
+            return 0.0
+        weight = 1.0 if similar >= config.min_argument_similarity else 0.75
+        return weight if same_result else weight / 2
+
+    @staticmethod
+    def _repeated_speech(features: StepFeatures) -> float | None:
+        """A model that says again what it said before counts half: it may only be polite."""
+        if features.first or features.result_words < 5:
+            return None
+        repeated = features.same_call_as is not None or (features.argument_similarity or 0.0) >= 0.7
+        return 0.5 if repeated else None
+
+    def _signal(self) -> Signal:
+        config = self.config
+        stale = [each for each in self._window if each.stale > 0]
+        critical = self._sum >= config.critical_stale_calls
+        halt = critical and self._streak >= config.halt_stale_calls
+        often = Counter(each.key for each in stale).most_common(2)
+        what = " and ".join(key.partition(":")[2] or key for key, _ in often)
+        count = max(self._streak, len(stale))
+        evidence: dict[str, Any] = {
+            "stale_calls": self._streak,
+            "window_sum": round(self._sum, 2),
+            "calls": [
+                {
+                    "step": each.seq,
+                    "call": each.key,
+                    "arguments": each.arguments,
+                    "result": each.result,
+                    "argument_similarity": None if each.similarity is None else round(each.similarity, 2),
+                    "new_words": each.new_words,
+                }
+                for each in stale
+            ],
+        }
+        return Signal(
+            severity=Severity.CRITICAL if critical else Severity.WARNING,
+            score=min(1.0, self._sum / config.window_calls),
+            summary=f"{count} calls of {what} since step {stale[0].seq} brought nothing that was not there before.",
+            evidence=evidence,
+            threshold={"critical_stale_calls": config.critical_stale_calls} if critical else {"warn_stale_calls": config.warn_stale_calls},
+            first_step_seq=stale[0].seq,
+            halt_eligible=halt,
+        )

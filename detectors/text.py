@@ -1,0 +1,131 @@
+"""Text as sets of words, with what changes by itself masked. Pure functions, shared by the features."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+_WORD_BYTES: Final = bytes(
+    byte + 32 if 65 <= byte <= 90 else byte if 48 <= byte <= 57 or 97 <= byte <= 122 or byte == 95 else 32 for byte in range(256)
+)
+_WORDS_ANY_SCRIPT: Final = re.compile(r"[a-z0-9_]+|[^\x00-\x7f]{1,2}")
+
+_VOLATILE: Final = re.compile(
+    r"""
+      \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b              # UUID, RFC 9562
+    | \b\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:z|[+-]\d\d:?\d\d)?     # time stamp, RFC 3339
+    | \b\d\d:\d\d:\d\d(?:[.,]\d+)?                                                  # clock time
+    | \b\d+(?:\.\d+)?\s?(?:ms|s|secs?|seconds?|us|ns)\b                             # duration
+    | \b0x[0-9a-f]{6,}                                                              # address in memory
+    | \b(?=[a-f]*\d)[0-9a-f]{12,}\b                                                 # hash, trace id, nonce
+    | \b\d{10,}\b                                                                   # seconds or more since the epoch
+    """,
+    re.VERBOSE,
+)
+_FAILURE: Final = re.compile(
+    r"\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|timeout|timed[ _]out|"
+    r"unable|cannot|can't|could not|couldn't|no such|does(?:n't| not) exist|command not found|\w+(?:error|exception))\b"
+    r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"
+)
+_NOTHING_FOUND: Final = re.compile(
+    r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
+    r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|^\W*$|^(?:none|null|false)$"
+)
+_POLL: Final = re.compile(r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)")
+_PENDING: Final = re.compile(r"\b(?:running|pending|queued|in[ _-]progress|waiting|processing|starting|scheduled|not ready|not yet)\b")
+_ASK: Final = re.compile(r"(?:^|[^a-z])(?:search|find|query|lookup|look|get|fetch|list|read|browse|retrieve|check|ask|sql)(?:[^a-z]|$)")
+_WRITE: Final = re.compile(
+    r"(?:^|[^a-z])(?:write|create|insert|update|add|append|edit|replace|patch|set|save|put|post|send|upload|delete|remove|move|"
+    r"rename|copy|resize|convert|import|commit|submit|publish|mkdir|touch|modify|store|record|log|book|cancel|return|exchange)(?:[^a-z]|$)"
+)
+
+
+def words(text: str) -> frozenset[str]:
+    """Lists the distinct words of `text` in lower case; digits are words, punctuation is not.
+
+    Scripts that do not part words with spaces are cut into pairs of characters.
+
+    >>> sorted(words('{"Query": "Q3 revenue", "limit": 10}'))
+    ['10', 'limit', 'q3', 'query', 'revenue']
+    """
+    if text.isascii():
+        return frozenset(text.encode().translate(_WORD_BYTES).decode("ascii").split())
+    return frozenset(_WORDS_ANY_SCRIPT.findall(text.lower()))
+
+
+def mask(text: str) -> str:
+    """Replaces what changes from call to call by itself: ids, time stamps, durations. Other digits stay: they are progress.
+
+    >>> mask("job 7 took 31 ms at 2026-03-02T00:54:04.628Z")
+    'job 7 took ~ at ~'
+    """
+    return _VOLATILE.sub("~", text.lower())
+
+
+def reads_as_failure(text: str) -> bool:
+    """Whether the first 240 characters use the words of an error. Only a hint: many tools report failure in plain text."""
+    return _FAILURE.search(text[:240].lower()) is not None
+
+
+def reads_as_nothing_found(text: str) -> bool:
+    """Whether the first 240 characters say that there is nothing there."""
+    return _NOTHING_FOUND.search(text[:240].lower()) is not None
+
+
+def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
+    """Whether the tool's name, or its result of at most 20 words, says that something is being waited for."""
+    return _POLL.search(_snake(tool)) is not None or (result_words <= 20 and _PENDING.search(result[:240].lower()) is not None)
+
+
+def reads_as_write(tool: str) -> bool:
+    """Whether the tool's name says that it changes something: a short acknowledgement is then all one can expect."""
+    return _WRITE.search(_snake(tool)) is not None
+
+
+def reads_as_question(tool: str) -> bool:
+    """Whether the tool's name says that it looks something up: more than an acknowledgement is then to be expected."""
+    return _ASK.search(_snake(tool)) is not None
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def leaves(text: str) -> dict[str, str] | None:
+    """Flattens a JSON object to path → value as text, two levels deep. None where `text` is no JSON object.
+
+    >>> leaves('{"row": {"id": 7}, "tags": ["a"]}')
+    {'row.id': '7', 'tags': "['a']"}
+    """
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    flat: dict[str, str] = {}
+    for key, value in document.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{inner}": _text(item) for inner, item in value.items()})
+        else:
+            flat[key] = _text(value)
+    return flat
+
+
+def canonical(text: str) -> str:
+    """Masks volatile parts and sorts the keys of a JSON object, so that the same call looks the same however it was written.
+
+    A value that is nothing but a nonce is dropped with its key.
+
+    >>> canonical('{"limit": 1, "q": "x", "request_id": "7abec539007d1034"}') == canonical('{"q":"x","limit":1}')
+    True
+    """
+    flat = leaves(text)
+    if flat is None:
+        return " ".join(mask(text).split())
+    masked = {key: mask(value) for key, value in flat.items()}
+    return repr(sorted((key, value) for key, value in masked.items() if value != "~"))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)
