@@ -7,7 +7,9 @@
 from typing import Any, Final
 
 from detectors.base import Detector
+from detectors.context_overflow import ContextOverflow
+from detectors.cost_runaway import CostRunaway
 from detectors.exact_loop import ExactLoop
 from detectors.soft_loop import SoftLoop
 
-DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (ExactLoop, SoftLoop)
+DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (ExactLoop, SoftLoop, CostRunaway, ContextOverflow)

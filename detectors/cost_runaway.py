@@ -1,0 +1,218 @@
+"""Cost per model call that climbs towards the session's ceiling."""
+
+from collections import deque
+from decimal import Decimal
+from itertools import combinations
+from math import sqrt
+from statistics import median
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from detectors.base import CLEAR, Answer, Context, Detector, Signal
+from detectors.features import StepFeatures
+from detectors.model import EvidenceLevel, Severity, Step, StepKind
+
+_LINES: Final = 8
+"""Series of costs told apart in one session."""
+
+
+class CostRunawayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When climbing cost is a runaway. Steps are model calls of one agent to one model."""
+
+    window_steps: int = 16
+    """Costs fitted, in model calls."""
+    min_steps: int = 8
+    """Costs needed before anything is said, in model calls."""
+    every_steps: int = 2
+    """How often the fit is made, in model calls."""
+    min_growth: float = 0.5
+    """Fitted rise over the window as a share of its median cost, from which cost climbs."""
+    min_concordance: float = 0.5
+    """Share of rising less falling pairs (Kendall's tau, −1 to 1) from which the climb is steady."""
+    warn_steps_left: int = 20
+    """Forecast of model calls to the ceiling from which to warn."""
+    critical_steps_left: int = 5
+    """Forecast of model calls to the ceiling from which it is urgent."""
+    halt_steps_left: int = 1
+    """Forecast of model calls to the ceiling from which halting is justified."""
+    warn_multiple: float = 4.0
+    """Without a ceiling: times the first costs' median from which to warn."""
+
+
+class _Line(msgspec.Struct):
+    """The costs of one agent's calls to one model."""
+
+    costs: deque[float]
+    ends_ns: deque[int]
+    seqs: deque[int]
+    first: list[float]
+    count: int = 0
+
+
+class _Fit(msgspec.Struct, frozen=True):
+    """A robust line through the window. Slope and level in US dollars a call."""
+
+    slope: float
+    level: float
+    growth: float
+    concordance: float
+
+
+class CostRunaway(Detector[CostRunawayConfig]):
+    """Cost per model call climbs, and its course meets the session's ceiling soon.
+
+    **Why it costs.** A context that grows with every call makes a session's cost grow with the square of its length: the
+    last tenth of the calls costs a fifth of the money. Average cost hides it until the ceiling is reached.
+
+    **When it is wrong.** It fires on a session that was about to finish anyway. It misses cost that is high but flat (a
+    budget catches that), calls whose price is unknown, and a climb spread over many agents with few calls each.
+
+    **Parameters** (`Config`): `window_steps`, `min_steps`, `every_steps`, `warn_steps_left`, `critical_steps_left`,
+    `halt_steps_left` (model calls), `min_growth` (share), `min_concordance` (−1 to 1), `warn_multiple` (times).
+
+    **Examples.** Each call a cent dearer, towards a ceiling of 2 USD:
+
+    >>> from decimal import Decimal
+    >>> from detectors.testing import llm, run, session
+    >>> climbing = [llm(cost_usd=f"0.{n:02}") for n in range(1, 20)]
+    >>> fired = run(CostRunaway, session(*climbing), ceiling_usd=Decimal(2))
+    >>> [(step.seq, signal.severity.value, signal.evidence["steps_left"]) for step, signal in fired]
+    [(8, 'warning', 11), (14, 'critical', 5), (18, 'critical', 1)]
+
+    The same money spent evenly:
+
+    >>> run(CostRunaway, session(*(llm(cost_usd="0.10") for _ in range(19))), ceiling_usd=Decimal(2))
+    []
+
+    **References.** Slope as the median of all pairs' slopes, unmoved by up to 29 % outliers: H. Theil (1950), P. K. Sen,
+    Journal of the American Statistical Association 63 (1968). Steadiness: M. G. Kendall, Biometrika 30 (1938).
+    """
+
+    name: ClassVar[str] = "cost_runaway"
+    halt_reason: ClassVar[str | None] = "cost_runaway"
+    Config: ClassVar[type[msgspec.Struct]] = CostRunawayConfig
+
+    def __init__(self, config: CostRunawayConfig) -> None:
+        super().__init__(config)
+        self._lines: dict[tuple[str | None, str | None], _Line] = {}
+        self._open: tuple[str | None, str | None] | None = None
+
+    def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — costs say it all
+        """Takes in one model call's cost, and answers as long as its course meets the ceiling soon."""
+        if step.kind is not StepKind.LLM or step.cost_usd is None:
+            return None
+        name = (step.agent, step.model or step.name)
+        line = self._lines.pop(name, None)
+        if line is None:
+            size = self.config.window_steps
+            line = _Line(deque(maxlen=size), deque(maxlen=size), deque(maxlen=size), [])
+            if len(self._lines) >= _LINES:
+                del self._lines[next(iter(self._lines))]
+        self._lines[name] = line
+        cost = float(step.cost_usd)
+        line.costs.append(cost)
+        line.ends_ns.append(step.ended_ns)
+        line.seqs.append(step.seq)
+        line.count += 1
+        if len(line.first) < self.config.min_steps // 2:
+            line.first.append(cost)
+        if len(line.costs) < self.config.min_steps or line.count % self.config.every_steps:
+            return None
+        fit = _fit(line.costs)
+        if fit.slope > 0 and fit.growth >= self.config.min_growth and fit.concordance >= self.config.min_concordance:
+            signal = self._judge(name, line, fit, context)
+            if signal is not None:
+                self._open = name
+                return signal
+        if self._open == name and fit.growth < self.config.min_growth / 2:
+            self._open = None
+            return CLEAR
+        return None
+
+    def _judge(self, name: tuple[str | None, str | None], line: _Line, fit: _Fit, context: Context) -> Signal | None:
+        config = self.config
+        multiple = fit.level / max(median(line.first), 1e-9)
+        left = None
+        if context.ceiling_usd is not None:
+            left = steps_left(fit.level, fit.slope, float(context.ceiling_usd - context.cost_usd))
+            if left > config.warn_steps_left:
+                return None
+        elif multiple < config.warn_multiple:
+            return None
+        critical = left is not None and left <= config.critical_steps_left
+        minutes = None
+        if left is not None and len(line.ends_ns) > 1:
+            minutes = round(left * (line.ends_ns[-1] - line.ends_ns[0]) / (len(line.ends_ns) - 1) / 60e9, 1)
+        who = name[0] or name[1] or "the model"
+        if left is None:
+            summary = (
+                f"A call of {who} now costs {fit.level:.4f} USD, {multiple:.1f} times what its first calls cost, and no ceiling is set."
+            )
+        else:
+            when = f" (about {minutes} minutes)" if minutes is not None else ""
+            summary = (
+                f"Cost per call of {who} climbs: the session reaches its ceiling of {_usd(context.ceiling_usd)} USD in {left} steps{when}."
+            )
+        threshold = {"warn_multiple": config.warn_multiple}
+        if left is not None:
+            threshold = (
+                {"critical_steps_left": float(config.critical_steps_left)}
+                if critical
+                else {"warn_steps_left": float(config.warn_steps_left)}
+            )
+        return Signal(
+            severity=Severity.CRITICAL if critical else Severity.WARNING,
+            score=min(1.0, fit.growth) if left is None else max(0.0, 1 - left / (2 * config.warn_steps_left)),
+            summary=summary,
+            evidence=self._evidence(name, line, fit, context)
+            | {"steps_left": left, "minutes_left": minutes, "multiple": round(multiple, 2)},
+            threshold=threshold,
+            first_step_seq=line.seqs[0],
+            halt_eligible=left is not None and left <= config.halt_steps_left and line.count >= config.window_steps,
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )
+
+    @staticmethod
+    def _evidence(name: tuple[str | None, str | None], line: _Line, fit: _Fit, context: Context) -> dict[str, Any]:
+        return {
+            "agent": name[0],
+            "model": name[1],
+            "slope_usd_per_step": round(fit.slope, 6),
+            "level_usd_per_step": round(fit.level, 6),
+            "growth": round(fit.growth, 3),
+            "concordance": round(fit.concordance, 3),
+            "cost_usd": str(context.cost_usd),
+            "ceiling_usd": None if context.ceiling_usd is None else str(context.ceiling_usd),
+            "costs": [{"step": seq, "cost_usd": round(cost, 6)} for seq, cost in zip(line.seqs, line.costs, strict=True)][-8:],
+        }
+
+
+def _usd(amount: Decimal | None) -> str:
+    return "?" if amount is None else f"{amount:.2f}"
+
+
+def _fit(costs: deque[float]) -> _Fit:
+    """Fits a Theil–Sen line. `level` is its value at the last cost; `growth` its rise over the window over the median."""
+    values = list(costs)
+    slopes = sorted((after - before) / (j - i) for (i, before), (j, after) in combinations(enumerate(values), 2))
+    middle = len(slopes) // 2
+    slope = slopes[middle] if len(slopes) % 2 else (slopes[middle - 1] + slopes[middle]) / 2
+    rising = sum(each > 0 for each in slopes)
+    falling = sum(each < 0 for each in slopes)
+    centre = median(values)
+    last = len(values) - 1
+    level = median(value - slope * index for index, value in enumerate(values)) + slope * last
+    return _Fit(slope, level, slope * last / centre if centre > 0 else 0.0, (rising - falling) / len(slopes))
+
+
+def steps_left(level: float, slope: float, remaining: float) -> int:
+    """Counts the calls costing `level` + `slope`, `level` + 2 `slope`, … that `remaining` (all in US dollars) still pays for.
+
+    >>> steps_left(0.10, 0.10, 0.5)
+    2
+    """
+    if remaining <= 0:
+        return 0
+    linear = level + slope / 2
+    return max(0, int((sqrt(linear * linear + 2 * slope * remaining) - linear) / slope))

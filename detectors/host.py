@@ -1,0 +1,265 @@
+"""Runs the detectors of one session and turns their answers into findings."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from detectors import DETECTORS
+from detectors.base import Answer, Clear, Context, Detector, Signal
+from detectors.features import FeatureState, StepFeatures
+from detectors.model import Finding, SessionKey, Severity, Step, StepKind, Tick, Versions, finding_id
+
+_EPISODES: Final = 8
+"""Episodes of each detector remembered, to recognise them when steps are replayed."""
+
+OnError = Callable[[str, Step | Tick, Exception], None]
+"""Called with the detector's name, what it was looking at, and what it raised."""
+
+
+class Episode(msgspec.Struct):
+    """One stretch during which a detector's pattern held, and the worst that was reported of it."""
+
+    number: int
+    first_seq: int
+    last_seq: int
+    severity: Severity
+    halt_eligible: bool
+    open: bool = True
+
+
+class _Watch:
+    """One detector of the session and its episodes."""
+
+    __slots__ = ("config", "detector", "episodes", "kind", "latest", "mode")
+
+    def __init__(self, kind: type[Detector[Any]], config: msgspec.Struct, mode: str) -> None:
+        self.kind = kind
+        self.config = config
+        self.mode = mode
+        self.detector = kind(config)
+        self.episodes: deque[Episode] = deque(maxlen=_EPISODES)
+        self.latest = 0
+
+    def current(self) -> Episode | None:
+        if self.episodes and self.episodes[-1].open:
+            return self.episodes[-1]
+        return next((each for each in reversed(self.episodes) if each.open), None)
+
+    def covering(self, signal: Signal, seq: int) -> Episode | None:
+        """Finds the remembered episode that overlaps the steps of `signal`."""
+        return next((each for each in reversed(self.episodes) if each.first_seq <= seq and signal.first_step_seq <= each.last_seq), None)
+
+
+class DetectorHost:
+    """Holds, for one session, what its detectors remember, and owns the rule of episodes.
+
+    A signal with no open episode opens the next one and makes a finding; a worse severity, or halting becoming justified,
+    makes the finding again under the same id; `CLEAR` closes the episode. A detector that raises is dropped for the session
+    and reported to `on_error`; nothing propagates. Everything but `on_error` survives pickling.
+    """
+
+    def __init__(
+        self,
+        session: SessionKey,
+        *,
+        detectors: Sequence[type[Detector[Any]]] = DETECTORS,
+        configs: Mapping[str, msgspec.Struct] | None = None,
+        modes: Mapping[str, str] | None = None,
+        agent_type: str = "unknown",
+        versions: Versions | None = None,
+        workflow_id: str | None = None,
+        ceiling_usd: Decimal | None = None,
+        polling_tools: frozenset[str] = frozenset(),
+        on_error: OnError | None = None,
+    ) -> None:
+        """Starts every detector of `detectors`.
+
+        `configs` and `modes` are by detector name: a missing config is the default one, a missing mode is `shadow`.
+        """
+        self.session = session
+        self.versions = versions if versions is not None else Versions()
+        self.workflow_id = workflow_id
+        self.on_error = on_error
+        self.context = Context(agent_type=agent_type, ceiling_usd=ceiling_usd, polling_tools=polling_tools)
+        self.dropped: set[str] = set()
+        self._features = FeatureState()
+        self._watches = {
+            kind.name: _Watch(kind, (configs or {}).get(kind.name) or kind.Config(), (modes or {}).get(kind.name, "shadow"))
+            for kind in detectors
+        }
+        self._released_seq = -1
+        self._last_seq = -1
+        self._replaying = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"on_error": None}
+
+    def observe(
+        self, step: Step, *, cost_usd: Decimal | None = None, steps: int | None = None, count: bool = True
+    ) -> tuple[StepFeatures, list[Finding]]:
+        """Takes in the session's next step.
+
+        The host counts steps and sums known cost by itself; `cost_usd` and `steps` are the owner's figures where it knows
+        better, this step included. `count=False` leaves all counts alone. Ceilings and polling tools are set on `context`.
+        """
+        context = self.context
+        if count:
+            self._count(step)
+        if cost_usd is not None:
+            context.cost_usd = cost_usd
+        if steps is not None:
+            context.steps = steps
+        self._last_seq = max(self._last_seq, step.seq)
+        return self._feed(step)
+
+    def tick(self, tick: Tick) -> list[Finding]:
+        """Tells every detector that time passed."""
+        found: list[Finding] = []
+        for watch in list(self._watches.values()):
+            try:
+                answer = watch.detector.tick(tick, self.context)
+            except Exception as error:  # noqa: BLE001 — one broken detector must not stop the others
+                self._drop(watch, tick, error)
+                continue
+            if answer is not None:
+                self._take(watch, answer, tick, found)
+        return found
+
+    def rebuild(self, steps: Iterable[Step]) -> list[Finding]:
+        """Starts afresh and replays `steps`, the session's recent steps as they stand now, oldest first.
+
+        For when an earlier step was amended or retracted, or another session merged into this one. Returns only what was
+        not reported before: new episodes and escalations. Episodes keep their numbers; one whose steps no longer show its
+        pattern is closed. Counts and costs of `context` are not recomputed: the owner corrects them.
+        """
+        replayed = list(steps)
+        self._features = FeatureState()
+        for watch in self._watches.values():
+            watch.detector = watch.kind(watch.config)
+            for episode in watch.episodes:
+                episode.open = False
+        context = self.context
+        final = (context.steps, context.llm_calls, context.tool_calls, context.cost_usd)
+        self._rewind(replayed)
+        found: list[Finding] = []
+        self._replaying = True
+        for step in replayed:
+            self._count(step)
+            found += self._feed(step, detect=step.seq > self._released_seq)[1]
+            self._last_seq = max(self._last_seq, step.seq)
+        self._replaying = False
+        context.steps, context.llm_calls, context.tool_calls, context.cost_usd = final
+        return found
+
+    def release(self, grace_steps: int) -> None:
+        """Closes every episode, forgets what detectors have seen, and reports nothing for the next `grace_steps` counted steps."""
+        for watch in self._watches.values():
+            watch.detector = watch.kind(watch.config)
+            for episode in watch.episodes:
+                episode.open = False
+        self._released_seq = self._last_seq
+        self.context.grace_until_step = self.context.steps + grace_steps
+
+    def open_episodes(self) -> dict[str, Episode]:
+        """Returns the open episode of each detector that has one."""
+        current = {name: watch.current() for name, watch in self._watches.items()}
+        return {name: episode for name, episode in current.items() if episode is not None}
+
+    def _count(self, step: Step) -> None:
+        context = self.context
+        if step.kind is not StepKind.AGENT:
+            context.steps += 1
+            if step.kind is StepKind.LLM:
+                context.llm_calls += 1
+            elif step.kind is StepKind.TOOL:
+                context.tool_calls += 1
+        if step.cost_usd is not None:
+            context.cost_usd += step.cost_usd
+
+    def _rewind(self, replayed: Sequence[Step]) -> None:
+        """Sets the counts back to before `replayed`, so that they end where they are now."""
+        context = self.context
+        context.steps = max(0, context.steps - sum(step.counts for step in replayed))
+        context.llm_calls = max(0, context.llm_calls - sum(step.kind is StepKind.LLM for step in replayed))
+        context.tool_calls = max(0, context.tool_calls - sum(step.kind is StepKind.TOOL for step in replayed))
+        known = sum((step.cost_usd for step in replayed if step.cost_usd is not None), Decimal(0))
+        context.cost_usd = max(Decimal(0), context.cost_usd - known)
+
+    def _feed(self, step: Step, *, detect: bool = True) -> tuple[StepFeatures, list[Finding]]:
+        features = self._features.observe(step)
+        found: list[Finding] = []
+        if not detect:
+            return features, found
+        context = self.context
+        broken: list[tuple[_Watch, Exception]] = []
+        for watch in self._watches.values():
+            try:
+                answer = watch.detector.observe(step, features, context)
+            except Exception as error:  # noqa: BLE001 — one broken detector must not stop the others
+                broken.append((watch, error))
+                continue
+            if answer is not None:
+                self._take(watch, answer, step, found)
+        for watch, raised in broken:
+            self._drop(watch, step, raised)
+        return features, found
+
+    def _drop(self, watch: _Watch, seen: Step | Tick, error: Exception) -> None:
+        name = watch.kind.name
+        del self._watches[name]
+        self.dropped.add(name)
+        if self.on_error is not None:
+            self.on_error(name, seen, error)
+
+    def _take(self, watch: _Watch, answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
+        """Applies the rule of episodes to one answer."""
+        episode = watch.current()
+        if isinstance(answer, Clear):
+            if episode is not None:
+                episode.open = False
+            return
+        if answer is None or self.context.steps <= self.context.grace_until_step:
+            return
+        if episode is None:
+            episode = watch.covering(answer, seen.seq) if self._replaying else None
+        if episode is None:
+            watch.latest += 1
+            episode = Episode(watch.latest, answer.first_step_seq, seen.seq, answer.severity, answer.halt_eligible)
+            watch.episodes.append(episode)
+            found.append(self._finding(watch, episode, answer, seen))
+            return
+        episode.open = True
+        episode.last_seq = max(episode.last_seq, seen.seq)
+        if answer.severity.rank > episode.severity.rank or (answer.halt_eligible and not episode.halt_eligible):
+            episode.severity = max(episode.severity, answer.severity, key=lambda severity: severity.rank)
+            episode.halt_eligible = episode.halt_eligible or answer.halt_eligible
+            found.append(self._finding(watch, episode, answer, seen))
+
+    def _finding(self, watch: _Watch, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
+        kind = watch.kind
+        return Finding(
+            id=finding_id(self.session, kind.name, episode.number),
+            session=self.session,
+            workflow_id=self.workflow_id,
+            detector=kind.name,
+            halt_reason=kind.halt_reason,
+            severity=episode.severity,
+            halt_eligible=episode.halt_eligible,
+            score=signal.score,
+            step_seq=seen.seq,
+            first_step_seq=signal.first_step_seq,
+            span_id="" if isinstance(seen, Tick) else seen.span_id,
+            trace_id="" if isinstance(seen, Tick) else seen.trace_id,
+            at_ns=seen.at_ns if isinstance(seen, Tick) else seen.ended_ns,
+            evidence_level=signal.evidence_level,
+            summary=signal.summary,
+            evidence=signal.evidence,
+            threshold=signal.threshold,
+            mode=watch.mode,
+            episode=episode.number,
+            agent_type=self.context.agent_type,
+            versions=self.versions,
+        )
