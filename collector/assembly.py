@@ -134,6 +134,10 @@ class Assembler:
     def _emit(self, event: Event) -> None:
         self._out[event.seq] = event
 
+    def skip(self, events: Iterable[Event]) -> None:
+        """Leaves out the sequence numbers of events that were made elsewhere."""
+        self._seq = max([self._seq, *(event.seq for event in events)])
+
     def take(self) -> list[Event]:
         """The events since the last call, in order. Changes to a step that is still among them are already folded in."""
         events = list(self._out.values())

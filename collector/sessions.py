@@ -42,7 +42,10 @@ class Policy(Protocol):
 
     def budget_usd(self, agent_type: str) -> Decimal | None: ...
 
-    def host(self, key: SessionKey, agent_type: str) -> DetectorHost: ...
+    def host(self, key: SessionKey) -> DetectorHost: ...
+
+    def equip(self, host: DetectorHost, agent_type: str) -> None:
+        """Tells the detectors what holds for this agent type: ceiling, polling tools."""
 
 
 class History(Protocol):
@@ -139,8 +142,7 @@ class Sessions:
         live = self._live(step.session, step.seq)
         session = live.session
         self._describe(live, step)
-        if live.stale:
-            self._rebuild(live)
+        corrected = self._note(live, self._rebuild(live)) if live.stale else []
         _count(session, step, 1)
         session.last_seq = step.seq
         session.started_ns = min(session.started_ns or step.started_ns, step.started_ns)
@@ -154,11 +156,11 @@ class Sessions:
         context = live.host.context
         context.steps, context.llm_calls, context.tool_calls = session.steps, session.llm_calls, session.tool_calls
         context.cost_usd = session.cost_usd or Decimal(0)
-        features, findings = live.host.observe(step)
+        features, findings = live.host.observe(step, count=False)
         if self._seen is not None:
             self._seen(StepSeen(step, features, session.agent_type))
         self.changed.add(session.key)
-        return self._note(live, findings)
+        return corrected + self._note(live, findings)
 
     def _describe(self, live: Live, step: Step) -> None:
         """Learns from the step what the session is called and who runs in it."""
@@ -183,18 +185,22 @@ class Sessions:
         if agent_type != session.agent_type:
             session.agent_type = agent_type
             session.budget_usd = self._policy.budget_usd(agent_type)
-            live.host.retype(self._policy.host(session.key, agent_type))
+            self._policy.equip(live.host, agent_type)
 
     @staticmethod
     def _identify(session: Session, trace_id: str) -> None:
         _add(session.identifiers.trace_ids, trace_id)
 
     def _note(self, live: Live, findings: list[Finding]) -> list[Finding]:
-        noted = [msgspec.structs.replace(finding, workflow_id=live.session.workflow_id) for finding in findings]
+        key, workflow_id = live.session.key, live.session.workflow_id
+        # After a merge the detectors may come from the absorbed session: their finding ids stay, the session is the survivor.
+        noted = [msgspec.structs.replace(finding, session=key, workflow_id=workflow_id) for finding in findings]
         for finding in noted:
             live.open_findings[finding.detector] = finding
-        for detector in [name for name in live.open_findings if not live.host.is_open(name)]:
-            del live.open_findings[detector]
+        if live.open_findings:
+            still = live.host.open_episodes()
+            for detector in [name for name in live.open_findings if name not in still]:
+                del live.open_findings[detector]
         return noted
 
     # Corrections
@@ -219,23 +225,18 @@ class Sessions:
             kept = [step if old.seq == seq else old for old in live.recent]
             live.recent = deque((old for old in kept if old is not None), maxlen=_RECENT_STEPS)
 
-    def _rebuild(self, live: Live) -> None:
+    def _rebuild(self, live: Live) -> list[Finding]:
         live.stale = False
         self.rebuilds += 1
         steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key)
-        live.host.rebuild(steps)
+        context = live.host.context
+        context.steps, context.llm_calls, context.tool_calls = live.session.steps, live.session.llm_calls, live.session.tool_calls
+        context.cost_usd = live.session.cost_usd or Decimal(0)
+        return live.host.rebuild(steps)
 
     def _recorded(self, key: SessionKey) -> list[Step]:
         """The session's recent steps as they stand now, from the store."""
-        steps: dict[int, Step] = {}
-        for event in self._history.events(key) if self._history else ():
-            if isinstance(event, Step):
-                steps[event.seq] = event
-            elif isinstance(event, StepAmended):
-                steps[event.step.seq] = event.step
-            elif isinstance(event, StepRetracted):
-                steps.pop(event.was.seq, None)
-        return list(steps.values())[-_RECENT_STEPS:]
+        return steps_of(self._history.events(key))[-_RECENT_STEPS:] if self._history else []
 
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
@@ -245,7 +246,7 @@ class Sessions:
         survivor = self._live(event.session, event.seq)
         if gone is not None:
             if gone.session.steps > survivor.session.steps:
-                survivor.host.adopt(gone.host)
+                survivor.host = gone.host
                 survivor.open_findings = gone.open_findings | survivor.open_findings
             _absorb(survivor.session, gone.session)
             self._recent_total -= survivor.recent_bytes
@@ -293,7 +294,7 @@ class Sessions:
     def _fresh(self, key: SessionKey, seq: int) -> Live:
         agent_type = "unknown"
         session = Session(key=key, first_seq=seq, last_seq=seq, budget_usd=self._policy.budget_usd(agent_type))
-        return Live(session=session, host=self._policy.host(key, agent_type), recent=deque(maxlen=_RECENT_STEPS), open_findings={})
+        return Live(session=session, host=self._policy.host(key), recent=deque(maxlen=_RECENT_STEPS), open_findings={})
 
     def _load(self, key: SessionKey, before_seq: int | None = None) -> Live | None:
         """Makes a session again from its recorded events before `before_seq`; None where there are none."""
@@ -365,6 +366,19 @@ class Sessions:
         self._recent_total += weight
 
 
+def steps_of(events: Iterable[Event]) -> list[Step]:
+    """The steps as they stand after `events`: amended ones amended, retracted ones gone, in commit order."""
+    steps: dict[int, Step] = {}
+    for event in events:
+        if isinstance(event, Step):
+            steps[event.seq] = event
+        elif isinstance(event, StepAmended):
+            steps[event.step.seq] = event.step
+        elif isinstance(event, StepRetracted):
+            steps.pop(event.was.seq, None)
+    return list(steps.values())
+
+
 def _weight(step: Step) -> int:
     return _STEP_BYTES + sum(len(text) for text in (step.arguments, step.result, step.input_text, step.output_text) if text)
 
@@ -427,6 +441,3 @@ def _absorb(into: Session, gone: Session) -> None:
         into.state, into.halt_reason, into.generation = gone.state, gone.halt_reason, max(into.generation, gone.generation)
     elif not into.state.sticky and gone.state is SessionState.COMPLETED:
         into.state = gone.state
-
-
-__all__ = ["History", "Live", "Policy", "Sessions", "StepSeen"]

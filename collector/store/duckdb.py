@@ -31,7 +31,11 @@ class DuckDBStore:
     def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 2) -> None:
         """Opens or creates `path`. Raises StoreUnavailable where the file cannot be opened."""
         self._path = path
-        self._settings: dict[str, str | bool | int | float | list[str]] = {"memory_limit": memory_limit, "threads": str(threads), "preserve_insertion_order": "false"}
+        self._settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory_limit,
+            "threads": str(threads),
+            "preserve_insertion_order": "false",
+        }
         self._lock = threading.Lock()
         self._connection = self._open()
         self._emission = self._scalar("SELECT coalesce(max(emission), 0) FROM findings")

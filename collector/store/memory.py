@@ -13,6 +13,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._events: dict[SessionKey, list[Event]] = defaultdict(list)
         self._findings: dict[str, Finding] = {}
+        self.emissions: list[Finding] = []
+        """Every emission of a finding, in order."""
         self._seq = 0
         self._first_seq: dict[SessionKey, int] = {}
         self._span_keys: list[tuple[str, str, str]] = []
@@ -29,6 +31,7 @@ class MemoryStore:
         self._log_keys.extend(commit.log_keys)
 
     def append_findings(self, findings: Sequence[Finding]) -> None:
+        self.emissions += findings
         for finding in findings:
             self._findings.pop(finding.id, None)
             self._findings[finding.id] = finding

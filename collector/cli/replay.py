@@ -1,0 +1,105 @@
+"""`overcurrent replay`: recorded telemetry through the same pipeline, off-line and deterministic."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from collector.assembly import Assembler
+from collector.cli.main import EXIT_NO, format_option
+from collector.config import Config
+from collector.errors import OvercurrentError
+from collector.model import Session, Signal
+from collector.pipeline import Pipeline
+from collector.pricing import Prices
+from collector.recordings import requests
+from collector.session_policy import ConfiguredPolicy
+from collector.sessions import Sessions, StepSeen, steps_of
+from collector.store.history import RecordedHistory
+from collector.store.memory import MemoryStore
+from collector.web.render import finding_json, session_json, step_json
+from detectors.features import StepFeatures
+from detectors.model import Event, Finding, SessionKey, Severity, Step
+
+
+class Replay:
+    """One run of the pipeline over recordings, without a service and without actions."""
+
+    def __init__(self, config: Config) -> None:
+        self.store = MemoryStore()
+        self.findings: list[Finding] = []
+        self._features: dict[int, StepFeatures] = {}
+        prices = Prices(overrides=config.prices.overrides, context_windows=config.prices.context_windows)
+        policy = ConfiguredPolicy(config, prices_version=prices.version)
+        history = RecordedHistory(self.store, known=lambda key: bool(self.store.events([key], limit=1)))
+        self.sessions = Sessions(policy=policy, history=history, idle_timeout_ns=int(config.sessions.idle_timeout * 1e9), seen=self._saw)
+        self.pipeline = Pipeline(store=self.store, assembler=Assembler(price=prices.priced), sessions=self.sessions)
+
+    def _saw(self, seen: StepSeen) -> None:
+        if seen.features is not None:
+            self._features[seen.step.seq] = seen.features
+
+    def run(self, paths: tuple[Path, ...], signal: Signal | None) -> list[tuple[str, OvercurrentError]]:
+        """Puts every request through the pipeline. Returns (where, error) of those that could not be read."""
+        failed: list[tuple[str, OvercurrentError]] = []
+        for path in paths:
+            for number, request in enumerate(requests(path, signal=signal), 1):
+                outcome = self.pipeline.process([request])[0]
+                if isinstance(outcome, OvercurrentError):
+                    failed.append((f"{path} request {number}", outcome))
+        return failed
+
+    def final(self) -> list[tuple[Session, list[Step]]]:
+        """Every session under its final name with its steps in event order, in order of first appearance."""
+        final: dict[SessionKey, Session] = {}
+        events: dict[SessionKey, list[Event]] = {}
+        gone = [*self.sessions.evicted, *(live.session for live in self.sessions.live.values())]
+        for session in gone:
+            if self.pipeline.assembler.survivor(session.key) == session.key:
+                final[session.key] = session
+        for key in self.store.sessions_after(0):
+            events.setdefault(self.pipeline.assembler.survivor(key), []).extend(self.store.events([key]))
+        return [
+            (session, sorted(steps_of(sorted(events[key], key=lambda e: e.seq)), key=lambda step: (step.started_ns, step.seq)))
+            for key, session in sorted(final.items(), key=lambda item: item[1].first_seq)
+            if key in events
+        ]
+
+    def step_json(self, session: Session, number: int, step: Step) -> dict[str, Any]:
+        return step_json(step, session_id=session.key.session_id, number=number, features=self._features.get(step.seq))
+
+
+@click.command(name="replay")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--steps", "with_steps", is_flag=True, help="Print the steps of every session too.")
+@click.option("--signal", type=click.Choice(["traces", "logs", "metrics"]), help="What the files hold, where their names do not say.")
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration: agent types, detectors, prices.")
+@format_option
+def command(paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, config_file: Path | None, format_: str) -> int:
+    """Puts recorded telemetry through the pipeline: request bodies (*.traces.pb, *.logs.json …), the Collector's file-exporter
+    JSON lines, .gz and .zst of these, and folders of them. Exit status 1 where something critical was found.
+    """
+    replay = Replay(Config.load(config_file, {}))
+    failed = replay.run(paths, signal)
+    for where, error in failed:
+        print(f"overcurrent: {where}: {error.message}", file=sys.stderr)
+    findings = replay.store.emissions
+    if format_ == "json":
+        _print_json(replay, findings, with_steps=with_steps)
+    else:
+        _print_text(replay, findings, with_steps=with_steps)
+    return EXIT_NO if any(finding.severity is Severity.CRITICAL for finding in findings) else 0
+
+
+def _print_json(replay: Replay, findings: list[Finding], *, with_steps: bool) -> None:
+    out = sys.stdout.buffer
+    for finding in findings:
+        out.write(orjson.dumps({"type": "finding", **finding_json(finding)}) + b"\n")
+    for session, steps in replay.final():
+        if with_steps:
+            for number, step in enumerate(steps, 1):
+                out.write(orjson.dumps({"type": "step", **replay.step_json(session, number, step)}) + b"\n")
+        out.write(orjson.dumps({"type": "session", **session_json(session)}) + b"\n")
+    out.flush()

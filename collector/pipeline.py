@@ -1,0 +1,179 @@
+"""The way of the data on one page. Live traffic, replay and back-test all run through `process`."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from collector.assembly import Assembler
+from collector.decode import decode
+from collector.dialects import fragment_of, fragment_of_log
+from collector.duplicates import RecentKeys, log_key
+from collector.errors import OvercurrentError, StoreUnavailable
+from collector.event_time import Watermark
+from collector.model import Outcome, Request
+from collector.sessions import Sessions
+from collector.store.base import Commit, Store
+from collector.telemetry_data import Decoded, LogRecord, Span
+from detectors.model import Event, Finding, Tick
+
+logger = logging.getLogger(__name__)
+
+_TICK_NS = 1_000_000_000
+
+
+class Observer(Protocol):
+    """What the outside learns of each commit: metrics, verdicts, waiting readers."""
+
+    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: int) -> None: ...
+
+    def found(self, findings: Sequence[Finding], arrival_ns: int | None) -> None: ...
+
+
+class Pipeline:
+    """Bytes in; committed events and findings out. One thread calls it; it reads no clock."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        assembler: Assembler,
+        sessions: Sessions,
+        observer: Observer | None = None,
+        duplicate_horizon: int = 500_000,
+        recover: Callable[[], tuple[Assembler, Sessions]] | None = None,
+    ) -> None:
+        self.store = store
+        self.assembler = assembler
+        self.sessions = sessions
+        self.watermark = Watermark()
+        self._observer = observer
+        self._recover = recover
+        self._spans = RecentKeys(duplicate_horizon)
+        self._logs = RecentKeys(duplicate_horizon)
+        self._ticked_ns = 0
+        for key in store.span_keys(duplicate_horizon):
+            self._spans.add(key)
+        for log in store.log_keys(duplicate_horizon):
+            self._logs.add(log)
+
+    def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
+        """Decodes, recognises repeats, translates, commits all requests at once, then has the detectors look.
+
+        Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed.
+        """
+        outcomes: list[Outcome | OvercurrentError] = []
+        decoded: list[Decoded | None] = []
+        for request in requests:
+            try:
+                one = decode(request)
+            except OvercurrentError as error:
+                decoded.append(None)
+                outcomes.append(error)
+            else:
+                decoded.append(one)
+                outcomes.append(_outcome(one))
+        arrival_ns = max((r.arrival_ns for r in requests if r.arrival_ns is not None), default=None)
+        spans, logs = self._new(requests, decoded)
+        try:
+            findings = self._commit(spans, logs, arrival_ns)
+        except StoreUnavailable as error:
+            self._spans.discard((tenant, span.trace_id, span.span_id) for tenant, span in spans)
+            self._logs.discard(key for _, _, key in logs)
+            self._forget()
+            return [outcome if isinstance(outcome, OvercurrentError) else error for outcome in outcomes]
+        if self._observer is not None:
+            total = sum(len(one.spans) + len(one.logs) for one in decoded if one is not None)
+            self._observer.committed(requests, decoded, total - len(spans) - len(logs))
+            self._observer.found(findings, arrival_ns)
+        return outcomes
+
+    def record(self, events: Callable[[int], Iterable[Event]], at_ns: int | None = None) -> list[Finding]:
+        """Commits events that come from inside (halts, ticks). `events` gets the next sequence number.
+
+        Raises StoreUnavailable; nothing is changed then.
+        """
+        made = list(events(self.assembler.last_seq + 1))
+        if at_ns is not None:
+            self.watermark.at_ns = max(self.watermark.at_ns, at_ns)
+        self.store.append(
+            Commit(
+                seq=self.assembler.last_seq + 1, arrival_ns=at_ns, tenants=(), spans=(), logs=(), log_tenants=(), log_keys=(), events=made
+            )
+        )
+        self.assembler.skip(made)
+        findings = self.sessions.apply(made)
+        self.store.append_findings(findings)
+        if self._observer is not None:
+            self._observer.found(findings, at_ns)
+        return findings
+
+    def _new(
+        self, requests: Sequence[Request], decoded: Sequence[Decoded | None]
+    ) -> tuple[list[tuple[str, Span]], list[tuple[str, LogRecord, bytes]]]:
+        """What was not delivered before."""
+        spans: list[tuple[str, Span]] = []
+        logs: list[tuple[str, LogRecord, bytes]] = []
+        for request, one in zip(requests, decoded, strict=True):
+            if one is None:
+                continue
+            tenant = request.tenant
+            spans += [(tenant, span) for span in one.spans if self._spans.add((tenant, span.trace_id, span.span_id))]
+            for record in one.logs:
+                key = log_key(tenant, record)
+                if self._logs.add(key):
+                    logs.append((tenant, record, key))
+        return spans, logs
+
+    def _commit(self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None) -> list[Finding]:
+        first_seq = self.assembler.last_seq + 1
+        for tenant, span in spans:
+            fragment = fragment_of(span)
+            if fragment is not None:
+                self.assembler.add(tenant, fragment)
+        for tenant, record, _ in logs:
+            fragment = fragment_of_log(record)
+            if fragment is not None:
+                self.assembler.add(tenant, fragment)
+        events = self.assembler.take()
+        now_ns = self.watermark.advance([s.end_ns for _, s in spans] + [r.time_ns for _, r, _ in logs if r.time_ns], arrival_ns)
+        if now_ns >= self._ticked_ns + _TICK_NS:
+            self._ticked_ns = now_ns
+            tick = Tick(seq=self.assembler.last_seq + 1, at_ns=now_ns)
+            self.assembler.skip([tick])
+            events.append(tick)
+        if not (spans or logs or events):
+            return []
+        self.store.append(
+            Commit(
+                seq=max(first_seq, self.assembler.last_seq),
+                arrival_ns=arrival_ns,
+                tenants=[tenant for tenant, _ in spans],
+                spans=[span for _, span in spans],
+                logs=[record for _, record, _ in logs],
+                log_tenants=[tenant for tenant, _, _ in logs],
+                log_keys=[key for _, _, key in logs],
+                events=events,
+            )
+        )
+        findings = self.sessions.apply(events)
+        try:
+            self.store.append_findings(findings)
+        except StoreUnavailable as error:
+            # The telemetry is committed and acknowledged; a restart finds the same again from it.
+            logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
+        return findings
+
+    def _forget(self) -> None:
+        """After a failed commit: memory is ahead of the store, so it is made again from the store."""
+        if self._recover is not None:
+            self.assembler, self.sessions = self._recover()
+
+
+def _outcome(decoded: Decoded) -> Outcome:
+    accepted = len(decoded.spans) + len(decoded.logs) + decoded.data_points
+    if not decoded.rejected:
+        return Outcome(accepted=accepted)
+    first = decoded.rejected[0]
+    where = f" ({first.where})" if first.where else ""
+    more = f" and {len(decoded.rejected) - 1} more" if len(decoded.rejected) > 1 else ""
+    return Outcome(accepted=accepted, rejected=len(decoded.rejected), message=f"{first.reason}{where}{more}")

@@ -1,0 +1,43 @@
+"""What sessions take from the configuration: agent types, budgets, detectors with their modes and parameters."""
+
+from decimal import Decimal
+
+from collector.config import UNKNOWN_AGENT_TYPE, Config
+from detectors.host import DetectorHost, OnError
+from detectors.model import SessionKey, Versions
+
+
+class ConfiguredPolicy:
+    """The configuration as `collector.sessions` asks for it. Make another after a reload."""
+
+    def __init__(self, config: Config, *, prices_version: str = "", on_error: OnError | None = None) -> None:
+        self._config = config
+        self._on_error = on_error
+        self._versions = Versions(policy=config.fingerprint, prices=prices_version)
+
+    def agent_type(self, agent: str | None, service: str | None) -> str:
+        return self._config.agent_type_of(agent, service)
+
+    def budget_usd(self, agent_type: str) -> Decimal | None:
+        return self._config.policy_for(agent_type).budgets.session_usd
+
+    def mode(self, detector: str) -> str:
+        """What a finding of `detector` may do. Raises KeyError for one that is not registered."""
+        return self._config.detectors[detector].mode
+
+    def host(self, key: SessionKey) -> DetectorHost:
+        host = DetectorHost(
+            key,
+            configs={name: settings.params for name, settings in self._config.detectors.items()},
+            modes={name: settings.mode for name, settings in self._config.detectors.items()},
+            versions=self._versions,
+            on_error=self._on_error,
+        )
+        self.equip(host, UNKNOWN_AGENT_TYPE)
+        return host
+
+    def equip(self, host: DetectorHost, agent_type: str) -> None:
+        policy = self._config.policy_for(agent_type)
+        host.context.agent_type = agent_type
+        host.context.ceiling_usd = policy.budgets.session_usd
+        host.context.polling_tools = policy.polling_tools

@@ -1,0 +1,34 @@
+"""The recorded past of one session, whatever it was called before."""
+
+from collections.abc import Callable
+
+from collector.store.base import FindingQuery, Store
+from detectors.model import Event, SessionKey, SessionsMerged
+
+
+class RecordedHistory:
+    """Reads sessions back from a store. `known` says cheaply whether there is anything to read."""
+
+    def __init__(self, store: Store, known: Callable[[SessionKey], bool]) -> None:
+        self._store = store
+        self._known = known
+
+    def known(self, key: SessionKey) -> bool:
+        return self._known(key)
+
+    def keys(self, key: SessionKey) -> list[SessionKey]:
+        """The session's key and those of every session merged into it."""
+        found, seen = [key], {key}
+        for one in found:
+            for event in self._store.events([one]):
+                if isinstance(event, SessionsMerged) and event.session == one and event.absorbed not in seen:
+                    seen.add(event.absorbed)
+                    found.append(event.absorbed)
+        return found
+
+    def events(self, key: SessionKey) -> list[Event]:
+        return self._store.events(self.keys(key))
+
+    def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
+        found = self._store.findings(FindingQuery(sessions=tuple(self.keys(key)), limit=10_000))
+        return {(finding.id, str(finding.severity), finding.halt_eligible) for finding in found}
