@@ -1,0 +1,71 @@
+"""Which dialects there are, and the facts that every span tells whatever its dialect."""
+
+from typing import Final
+
+from collector.dialects.agent_framework import AgentFramework
+from collector.dialects.base import Dialect, Fragment
+from collector.dialects.copilot_cli import CopilotCLI
+from collector.dialects.openinference import OpenInference
+from collector.dialects.openllmetry import OpenLLMetry
+from collector.dialects.otel_genai import OtelGenAI
+from collector.dialects.pydantic_ai import PydanticAI
+from collector.dialects.strands import Strands
+from collector.dialects.unknown import Unknown
+from collector.dialects.values import as_text, first_id
+from collector.telemetry_data import LogRecord, Span
+
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    PydanticAI(),
+    AgentFramework(),
+    CopilotCLI(),
+    OpenInference(),
+    OpenLLMetry(),
+    Strands(),
+    OtelGenAI(),
+    Unknown(),
+)
+"""Most specific first: the first that recognises a span or log record translates it."""
+
+
+def fragment_of(span: Span) -> Fragment | None:
+    """What a span says; None where it neither is a step nor tells whose it is."""
+    for dialect in DIALECTS:
+        if dialect.recognises(span):
+            fragment = dialect.translate(span)
+            break
+    else:
+        return None
+    if fragment is None:
+        return None
+    fragment.trace_id = span.trace_id
+    fragment.span_id = span.span_id
+    fragment.parent_span_id = span.parent_span_id
+    fragment.at_ns = max(span.end_ns, span.start_ns)
+    fragment.is_root = span.parent_span_id is None
+    resource = span.resource
+    if "service.namespace" in resource:
+        fragment.namespace = as_text(resource["service.namespace"]) or ""
+    if fragment.session_id is None:
+        fragment.session_id = first_id(resource, "session.id")
+    if span.links:
+        fragment.links = tuple((link.trace_id, link.span_id) for link in span.links)
+    return fragment
+
+
+def fragment_of_log(record: LogRecord) -> Fragment | None:
+    """What a log record says; None where it says nothing about a step."""
+    for dialect in DIALECTS:
+        if dialect.recognises_log(record):
+            fragment = dialect.translate_log(record)
+            break
+    else:
+        return None
+    if fragment is None:
+        return None
+    fragment.trace_id = record.trace_id
+    fragment.span_id = None if fragment.supplements else record.span_id
+    fragment.at_ns = record.time_ns or record.observed_ns
+    fragment.namespace = as_text(record.resource.get("service.namespace")) or ""
+    if fragment.session_id is None:
+        fragment.session_id = first_id(record.resource, "session.id")
+    return fragment

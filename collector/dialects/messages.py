@@ -1,0 +1,222 @@
+"""Chat messages, in every shape the SDKs write them, read into one.
+
+Understood are: OTel parts (`text`, `tool_call`, `tool_call_response`, `reasoning`), OpenAI chat (`content`, `tool_calls`,
+`tool_call_id`) and Responses items (`function_call`, `function_call_output`), Anthropic blocks (`tool_use`,
+`tool_result`), Bedrock blocks (`toolUse`, `toolResult`), Gemini parts (`functionCall`, `functionResponse`), pydantic-ai's
+older events and LangChain's serialised messages.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from collector.dialects.base import ToolAnswer
+from collector.dialects.values import answer, as_bool, as_dict, as_id, as_json, as_text, ask, json_text
+from detectors.model import ToolAsk
+
+ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
+_TOOL_ROLES: Final = frozenset({"tool", "function", "toolmessage"})
+_MAX_TRAILING: Final = 64
+"""Messages looked at after the last assistant message: a turn does not hold more."""
+
+
+class Message(NamedTuple):
+    """One message: its text (None where it has none), the tool calls it asks for, the outcomes it brings."""
+
+    role: str
+    text: str | None
+    asks: tuple[ToolAsk, ...] = ()
+    answers: tuple[ToolAnswer, ...] = ()
+
+
+class Exchange(NamedTuple):
+    """What one model call was told and what it said."""
+
+    input_text: str | None = None
+    output_text: str | None = None
+    asks: tuple[ToolAsk, ...] = ()
+    answers: tuple[ToolAnswer, ...] = ()
+    joins: tuple[str, ...] = ()
+
+
+NOTHING: Final = Exchange()
+
+
+def exchange(trailing: Sequence[Message], output: Sequence[Message]) -> Exchange:
+    """Combines the input's trailing messages (see `trailing`) with the output's messages."""
+    asks = tuple(item for message in output for item in message.asks)
+    answers = tuple(item for message in trailing for item in message.answers)
+    texts = [message.text for message in output if message.text]
+    return Exchange(
+        input_text=trailing[-1].text if trailing else None,
+        output_text="\n".join(texts) or None,
+        asks=asks,
+        answers=answers,
+        joins=joined(asks, answers),
+    )
+
+
+def joined(asks: Iterable[ToolAsk], answers: Iterable[ToolAnswer]) -> tuple[str, ...]:
+    """Tool-call ids, which only calls of the same session share; each once."""
+    return tuple(dict.fromkeys(item.call_id for group in (asks, answers) for item in group if item.call_id))
+
+
+def trailing(value: Any) -> list[Message]:
+    """The messages after the last assistant message of a history, oldest first.
+
+    Only these are new; what comes before was read when it was new.
+    """
+    items = as_json(value)
+    if isinstance(items, dict):
+        items = items.get("messages", [items])
+    if not isinstance(items, list):
+        return []
+    while len(items) == 1 and isinstance(items[0], list):  # LangChain sends a batch of one history
+        items = items[0]
+    found: list[Message] = []
+    for item in reversed(items):
+        message = read(item)
+        if message.role in ASSISTANT or message.asks or len(found) >= _MAX_TRAILING:
+            break
+        found.append(message)
+    found.reverse()
+    return found
+
+
+def messages(value: Any) -> list[Message]:
+    """Every message of an output: a list of messages, a single message, or bare text."""
+    items = as_json(value)
+    if items is None:
+        text = as_text(value)
+        return [Message("assistant", text)] if text else []
+    if isinstance(items, dict):
+        items = items.get("messages", [items])
+    return [read(item) for item in items] if isinstance(items, list) else []
+
+
+def read(item: Any) -> Message:
+    """One message of any known shape."""
+    if isinstance(item, str):
+        return Message("", as_text(item))
+    if not isinstance(item, dict):
+        return Message("", None)
+    item = unwrapped(item)
+    role = item.get("role") or item.get("type") or ""
+    role = role.lower() if isinstance(role, str) else ""
+    role = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}.get(role, role)
+    body = item.get("parts")
+    if body is None:
+        body = item.get("content")
+    texts: list[str] = []
+    asks: list[ToolAsk] = []
+    answers: list[ToolAnswer] = []
+    if item.get("type") == "function_call_output":
+        _answer_part(item, answers)
+    elif role in _TOOL_ROLES and (item.get("tool_call_id") or (item.get("id") and not isinstance(body, list))):
+        error = (
+            True if item.get("status") == "error" or item.get("is_error") is True else False if item.get("status") == "success" else None
+        )
+        answers.append(answer(item.get("tool_call_id") or item.get("id"), item.get("name"), plain_content(body), error))
+    elif isinstance(body, list):
+        for part in body:
+            _part(part, texts, asks, answers)
+    elif (text := as_text(body)) is not None:
+        _text_or_blocks(text, texts, asks, answers)
+    else:
+        _part(item, texts, asks, answers)
+    calls = item.get("tool_calls")
+    if isinstance(calls, list):
+        known = {item.call_id for item in asks if item.call_id}
+        asks += [found for call in calls if (found := _call(call)) is not None and (found.call_id is None or found.call_id not in known)]
+    if not texts and answers:
+        texts = [outcome.result for outcome in answers if outcome.result]
+    return Message(role, "\n".join(texts) or None, tuple(asks), tuple(answers))
+
+
+def unwrapped(item: dict[str, Any]) -> dict[str, Any]:
+    """A LangChain message without its serialisation (`{"lc": 1, "kwargs": …}`, `{"type": "tool", "data": …}`)."""
+    inner = item.get("kwargs") if "lc" in item else item.get("data")
+    if isinstance(inner, dict) and ("content" in inner or "tool_calls" in inner):
+        return inner
+    return item
+
+
+def _text_or_blocks(text: str, texts: list[str], asks: list[ToolAsk], answers: list[ToolAnswer]) -> None:
+    """Bedrock-style SDKs send the content blocks as JSON inside the content string."""
+    blocks = as_json(text) if text.startswith("[{") else None
+    if isinstance(blocks, list) and all(isinstance(block, dict) and _BLOCK_KEYS & block.keys() for block in blocks):
+        for block in blocks:
+            _part(block, texts, asks, answers)
+    else:
+        texts.append(text)
+
+
+_BLOCK_KEYS: Final = frozenset(
+    {"text", "toolUse", "toolResult", "functionCall", "functionResponse", "reasoningContent", "image", "document"}
+)
+
+
+def _part(part: Any, texts: list[str], asks: list[ToolAsk], answers: list[ToolAnswer]) -> None:
+    if isinstance(part, str):
+        if part:
+            texts.append(part)
+        return
+    if not isinstance(part, dict):
+        return
+    kind = part.get("type")
+    if kind in {"text", "output_text", "input_text", None}:
+        text = as_text(part.get("content")) or as_text(part.get("text"))
+        if text:
+            texts.append(text)
+        if kind is not None:
+            return
+    if kind in {"tool_call", "tool-call", "tool_use", "function_call"}:
+        arguments = part.get("arguments", part.get("input", part.get("args")))
+        asks.append(
+            ask(part.get("call_id") or part.get("id") or part.get("toolCallId"), part.get("name") or part.get("toolName"), arguments)
+        )
+    elif kind in {"tool_call_response", "tool-result", "tool_result", "function_call_output"}:
+        _answer_part(part, answers)
+    else:
+        _vendor_part(part, asks, answers)
+
+
+def _answer_part(part: dict[str, Any], answers: list[ToolAnswer]) -> None:
+    call_id = part.get("call_id") or part.get("id") or part.get("tool_use_id") or part.get("toolCallId")
+    result = next((part[key] for key in ("response", "result", "output", "content") if part.get(key) is not None), None)
+    answers.append(answer(call_id, part.get("name") or part.get("toolName"), plain_content(result), as_bool(part.get("is_error"))))
+
+
+def _vendor_part(part: dict[str, Any], asks: list[ToolAsk], answers: list[ToolAnswer]) -> None:
+    if isinstance(use := part.get("toolUse"), dict):
+        asks.append(ask(use.get("toolUseId"), use.get("name"), use.get("input")))
+    elif isinstance(call := part.get("functionCall") or part.get("function_call"), dict):
+        asks.append(ask(call.get("id"), call.get("name"), call.get("args", call.get("arguments"))))
+    elif isinstance(result := part.get("toolResult"), dict):
+        error = {"error": True, "success": False}.get(result["status"]) if isinstance(result.get("status"), str) else None
+        answers.append(answer(result.get("toolUseId"), None, plain_content(result.get("content")), error))
+    elif isinstance(response := part.get("functionResponse") or part.get("function_response"), dict):
+        answers.append(answer(response.get("id"), response.get("name"), response.get("response"), None))
+
+
+def _call(call: Any) -> ToolAsk | None:
+    """One entry of `tool_calls`: OpenAI's with `function`, or LangChain's flat one."""
+    if not isinstance(call, dict):
+        return None
+    function = as_dict(call.get("function"))
+    source = function or call
+    name, arguments = source.get("name"), source.get("arguments", source.get("args"))
+    return ask(call.get("id"), name, arguments) if as_text(name) or as_id(call.get("id")) else None
+
+
+def plain_content(value: Any) -> str | None:
+    """A tool's result as text: a list of text blocks is their text, other values are JSON text."""
+    blocks = as_json(value)
+    if isinstance(blocks, list) and blocks and all(_is_text_block(block) for block in blocks):
+        return "\n".join(text for block in blocks if (text := block.get("text", block.get("content")))) or None
+    return json_text(value)
+
+
+def _is_text_block(block: Any) -> bool:
+    if not isinstance(block, dict) or not block.keys() <= {"text", "type", "content", "id", "annotations", "index"}:
+        return False
+    return isinstance(block.get("text", block.get("content")), str) and block.get("type", "text") in {"text", "output_text", "input_text"}

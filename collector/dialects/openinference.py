@@ -1,0 +1,291 @@
+"""OpenInference (Arize): `openinference.span.kind` and flattened messages."""
+
+from typing import Any, ClassVar, Final
+
+from collector.dialects import messages
+from collector.dialects.base import Fragment, ToolAnswer
+from collector.dialects.envelopes import tool_arguments, tool_outcome
+from collector.dialects.messages import ASSISTANT, Exchange, Message
+from collector.dialects.steps import Ending, Usage, ending, identity_only, inclusive, judged, step, tool_kind
+from collector.dialects.values import (
+    answer,
+    as_dict,
+    as_id,
+    as_json,
+    as_text,
+    as_texts,
+    ask,
+    canonical,
+    first,
+    first_id,
+    first_int,
+)
+from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import StepKind, ToolAsk
+
+_KIND: Final = "openinference.span.kind"
+_KINDS: Final = {
+    "LLM": StepKind.LLM,
+    "TOOL": StepKind.TOOL,
+    "RETRIEVER": StepKind.RETRIEVAL,
+    "EMBEDDING": StepKind.RETRIEVAL,
+    "RERANKER": StepKind.RETRIEVAL,
+    "AGENT": StepKind.AGENT,
+    "CHAIN": StepKind.AGENT,
+    "WORKFLOW": StepKind.AGENT,
+    "TASK": StepKind.AGENT,
+}
+_NO_STEP: Final = frozenset({"EVALUATOR", "GUARDRAIL", "PROMPT", "UNKNOWN"})
+_IN: Final = "llm.input_messages."
+_OUT: Final = "llm.output_messages."
+_MAX_MESSAGES: Final = 4096
+
+
+class OpenInference:
+    """OpenInference instrumentations, of any framework.
+
+    Recognises: `openinference.span.kind`.
+    Keys: LLM: `llm.input_messages.N.message.*`, `llm.output_messages.N.message.*`, `llm.token_count.*`, `llm.model_name`;
+    the response id stands only inside the JSON of `output.value`. TOOL: `tool.name` or the span's name, `input.value`,
+    `output.value`: envelopes (`{"args", "kwargs"}`, a serialised LangChain ToolMessage) are opened. A LangChain tool of one
+    argument has that argument's bare text as `input.value`; its name stands in the model's request only.
+    `tool.parameters` is the schema, except where it repeats the arguments: not read.
+    LangChain marks hand-off tools as AGENT, with `tool.name`. A failure that LangChain handles has status OK: only the
+    ToolMessage's `status` tells. Hidden content is `__REDACTED__`.
+    Tokens: input includes cached, output includes reasoning. AGENT and CHAIN spans may repeat totals: never read.
+    Session: `session.id`, else `session_id`, `thread_id` in the JSON of `metadata`.
+    Known gaps: no tokens where LlamaIndex or DSPy stream; hand-offs of OpenAI Agents have no call id.
+    Versions seen: langchain 0.1.80, openai-agents 2.6.0, LangChain JS 4.1, OpenAI Agents JS 0.2.
+    """
+
+    name: ClassVar[str] = "openinference"
+
+    def recognises(self, span: Span) -> bool:
+        return _KIND in span.attributes
+
+    def translate(self, span: Span) -> Fragment | None:
+        attributes = span.attributes
+        label = attributes.get(_KIND)
+        label = label.upper() if isinstance(label, str) else ""
+        if label in _NO_STEP:
+            return identity_only(span, *_identity(attributes), agent=None)
+        kind = _KINDS.get(label, StepKind.AGENT)
+        if kind is StepKind.LLM:
+            return self._llm(span)
+        tool = as_text(attributes.get("tool.name"))
+        if kind is StepKind.TOOL or (label == "AGENT" and tool is not None):
+            return self._tool(span, tool or as_text(span.name))
+        return self._other(span, kind)
+
+    def _llm(self, span: Span) -> Fragment:
+        attributes = span.attributes
+        session, conversations = _identity(attributes)
+        said = _exchange(attributes)
+        tokens = _usage(attributes)
+        response_id, reasons = _response(attributes)
+        ended = ending(span)
+        if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
+            ended = Ending(error=False)
+        model = as_text(first(attributes, "llm.output_model_name", "llm.model_name", "llm.input_model_name"))
+        agent = _agent(span)
+        return Fragment(
+            step=step(
+                span,
+                self.name,
+                StepKind.LLM,
+                name=model,
+                agent=agent,
+                provider=as_text(first(attributes, "llm.provider", "llm.system")),
+                model=model,
+                response_id=response_id,
+                finish_reasons=reasons,
+                input_text=said.input_text,
+                output_text=said.output_text,
+                **tokens._asdict(),
+                **ended._asdict(),
+            ),
+            session_id=session,
+            conversation_ids=conversations,
+            twin_key=response_id,
+            agent=agent,
+            asks=said.asks,
+            answers=said.answers,
+            joins=said.joins,
+            tool_schemas=_schemas(attributes),
+        )
+
+    def _tool(self, span: Span, name: str | None) -> Fragment | None:
+        attributes = span.attributes
+        session, conversations = _identity(attributes)
+        agent = _agent(span)
+        kind = tool_kind(name)
+        if kind is None:
+            return identity_only(span, session, conversations, agent)
+        outcome = tool_outcome(attributes.get("output.value"))
+        # Only a tool's own message tells whether a handled failure stands behind status OK.
+        known = ending(span, ok_tells=not outcome.enveloped)
+        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
+        if outcome.error is True and ended.error_message is None:
+            ended = judged(Ending(), f"Error: {outcome.text}")
+        call_id = outcome.call_id or first_id(attributes, "tool_call.id", "tool.id")
+        return Fragment(
+            step=step(
+                span,
+                self.name,
+                kind,
+                name=name,
+                agent=agent,
+                call_id=call_id,
+                arguments=None
+                if kind is StepKind.HANDOFF and "tool.name" not in attributes
+                else tool_arguments(attributes.get("input.value")),
+                result=outcome.text,
+                **ended._asdict(),
+            ),
+            session_id=session,
+            conversation_ids=conversations,
+            agent=agent,
+            joins=(call_id,) if call_id else (),
+        )
+
+    def _other(self, span: Span, kind: StepKind) -> Fragment:
+        attributes = span.attributes
+        session, conversations = _identity(attributes)
+        agent = _agent(span)
+        ended = ending(span)
+        model = as_text(first(attributes, "embedding.model_name", "reranker.model_name"))
+        return Fragment(
+            step=step(span, self.name, kind, name=model or agent or as_text(span.name), agent=agent, model=model, **ended._asdict()),
+            session_id=session,
+            conversation_ids=conversations,
+            agent=agent,
+        )
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        del record
+        return False
+
+    def translate_log(self, record: LogRecord) -> Fragment | None:
+        del record
+        return None
+
+
+def _identity(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
+    metadata = as_dict(attributes.get("metadata")) if "metadata" in attributes else {}
+    named = (first_id(metadata, key) for key in ("session_id", "thread_id", "conversation_id"))
+    candidates = [first_id(attributes, "session.id", "gen_ai.conversation.id"), *named, first_id(metadata, "run_id")]
+    known = list(dict.fromkeys(found for found in candidates[:-1] if found))
+    others = dict.fromkeys(found for found in (*known[1:], candidates[-1]) if found)
+    return (known[0] if known else None), tuple(others)
+
+
+def _agent(span: Span) -> str | None:
+    attributes = span.attributes
+    named = as_text(first(attributes, "agent.name", "agno.agent", "gen_ai.agent.name"))
+    if named is None and "metadata" in attributes:
+        named = as_text(as_dict(attributes.get("metadata")).get("lc_agent_name"))
+    if named is None and attributes.get(_KIND) == "AGENT":
+        named = as_text(first(attributes, "graph.node.id")) or as_text(span.name)
+    return named
+
+
+def _usage(attributes: Attributes) -> Usage:
+    return inclusive(
+        first_int(attributes, "llm.token_count.prompt"),
+        first_int(attributes, "llm.token_count.completion"),
+        read=first_int(attributes, "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
+        write=first_int(attributes, "llm.token_count.prompt_details.cache_write"),
+        reasoning=first_int(attributes, "llm.token_count.completion_details.reasoning"),
+        total=first_int(attributes, "llm.token_count.total"),
+    )
+
+
+def _response(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
+    """Response id and finish reasons: attributes, else what the provider's or LangChain's response says."""
+    reasons = as_texts(attributes.get("llm.finish_reason"))
+    found = first_id(attributes, "gen_ai.response.id")
+    if found:
+        return found, reasons
+    value = as_json(attributes.get("output.value"))
+    if not isinstance(value, dict):
+        return None, reasons
+    if not reasons:
+        choices = value.get("choices")
+        if isinstance(choices, list):
+            reasons = tuple(text for item in choices if isinstance(item, dict) and (text := as_text(item.get("finish_reason"))))
+        reasons = reasons or as_texts(value.get("stop_reason"))
+    generations = value.get("generations")
+    while isinstance(generations, list) and generations:
+        generations = generations[0]
+    if isinstance(generations, dict):
+        message = messages.unwrapped(as_dict(generations.get("message")))
+        metadata = as_dict(message.get("response_metadata"))
+        return as_id(metadata.get("id")), reasons or as_texts(metadata.get("finish_reason"))
+    own = as_id(value.get("id"))
+    # LangChain gives a message an id of its own making.
+    return None if own is None or own.startswith(("run-", "lc_run-", "run--")) else own, reasons
+
+
+def _exchange(attributes: Attributes) -> Exchange:
+    output = _flattened(attributes, _OUT)
+    told = _flattened(attributes, _IN)
+    start = max((i + 1 for i, message in enumerate(told) if message.role in ASSISTANT or message.asks), default=0)
+    return messages.exchange(told[start:], output)
+
+
+def _flattened(attributes: Attributes, prefix: str) -> list[Message]:
+    """Messages out of keys `<prefix>N.message.…`, in order of N."""
+    by_index: dict[int, dict[str, Any]] = {}
+    length = len(prefix)
+    for key, value in attributes.items():
+        if key.startswith(prefix):
+            number, _, rest = key[length:].partition(".message.")
+            if rest and number.isdecimal() and len(number) < 6 and len(by_index) < _MAX_MESSAGES:
+                by_index.setdefault(int(number), {})[rest] = value
+    return [_message(by_index[index]) for index in sorted(by_index)]
+
+
+def _message(fields: dict[str, Any]) -> Message:
+    role = fields.get("role")
+    role = role.lower() if isinstance(role, str) else ""
+    texts: list[str] = []
+    content = as_text(fields.get("content"))
+    if content:
+        texts.append(content)
+    calls: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        if key.startswith("contents.") and key.endswith((".message_content.text", ".message_content.content")):
+            text = as_text(value)
+            if text:
+                texts.append(text)
+        elif key.startswith("tool_calls."):
+            number, _, rest = key[len("tool_calls.") :].partition(".tool_call.")
+            if rest:
+                calls.setdefault(number, {})[rest] = value
+    asks = tuple(_ask(call) for call in calls.values())
+    answers: tuple[ToolAnswer, ...] = ()
+    if role in {"tool", "function"} or "tool_call_id" in fields:
+        text = messages.plain_content("\n".join(texts)) if texts else None
+        answers = (answer(fields.get("tool_call_id"), fields.get("name"), text, None),)
+    return Message(role, "\n".join(texts) or None, asks, answers)
+
+
+def _ask(call: dict[str, Any]) -> ToolAsk:
+    arguments = call.get("function.arguments")
+    if isinstance(arguments, str) and arguments.startswith('"'):
+        # One JavaScript exporter encodes the JSON text as JSON once more.
+        inner = as_json(f"[{arguments}]")
+        arguments = inner[0] if isinstance(inner, list) and inner and isinstance(inner[0], str) else arguments
+    return ask(call.get("id"), call.get("function.name"), "{}" if arguments is None and call.get("function.name") else arguments)
+
+
+def _schemas(attributes: Attributes) -> tuple[tuple[str, str], ...]:
+    found = []
+    for key, value in attributes.items():
+        if key.startswith("llm.tools.") and key.endswith(".tool.json_schema"):
+            definition = as_dict(value)
+            function = as_dict(definition.get("function")) or definition
+            name, schema = as_id(function.get("name")), canonical(as_dict(first(function, "parameters", "input_schema")))
+            if name and schema:
+                found.append((name, schema))
+    return tuple(found)

@@ -1,0 +1,154 @@
+"""OpenLLMetry (Traceloop), current and older releases."""
+
+from typing import Any, ClassVar, Final
+
+from collector.dialects import messages
+from collector.dialects.base import Fragment
+from collector.dialects.envelopes import tool_arguments, tool_outcome
+from collector.dialects.messages import ASSISTANT, Exchange, Message
+from collector.dialects.otel_genai import OtelGenAI
+from collector.dialects.steps import Ending, identity_only, judged, step, tool_kind
+from collector.dialects.values import as_text, ask, first, first_id
+from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import StepKind
+
+_SPAN_KIND: Final = "traceloop.span.kind"
+_PROPERTIES: Final = "traceloop.association.properties."
+_SCOPES: Final = tuple(
+    f"opentelemetry.instrumentation.{name}" for name in ("langchain", "openai.v1", "openai.v0", "anthropic", "crewai", "mcp", "llamaindex")
+)
+_MAX_MESSAGES: Final = 4096
+
+
+class OpenLLMetry(OtelGenAI):
+    """OpenLLMetry's instrumentations and the Traceloop SDK's decorators.
+
+    Recognises: a `traceloop.*` key, `llm.request.type`, or an indexed `gen_ai.prompt.0.…`.
+    Keys: model calls as `OtelGenAI`; older releases `gen_ai.prompt.N.*`, `gen_ai.completion.N.*` and `llm.request.type`.
+    Tools: `traceloop.span.kind` = tool or operation `execute_tool`; name `gen_ai.tool.name` or `traceloop.entity.name`,
+    arguments `gen_ai.tool.call.arguments` or `traceloop.entity.input`, result likewise. LangChain's envelope
+    (`input_str` as Python's repr beside the real `inputs`, a serialised ToolMessage) and the decorators' (`args`,
+    `kwargs`) are opened. A handled failure has status UNSET and `gen_ai.task.status` = success: only the ToolMessage tells.
+    Tokens: input includes cached, output includes reasoning.
+    Session: `traceloop.association.properties.session_id`, else `.thread_id`, `.conversation_id`; `session.id`.
+    `create_agent` is a trace of its own in which nothing ran.
+    Known gaps: decorators' positional arguments have no names; 2025 releases of the OpenAI Agents instrumentation send
+    neither arguments nor results; reasoning is not sent for LangChain.
+    Versions seen: instrumentation 0.47 and 0.62.
+    """
+
+    name: ClassVar[str] = "openllmetry"
+
+    def recognises(self, span: Span) -> bool:
+        attributes = span.attributes
+        if (
+            _SPAN_KIND in attributes
+            or "traceloop.workflow.name" in attributes
+            or "traceloop.entity.path" in attributes
+            or "llm.request.type" in attributes
+            or "gen_ai.prompt.0.role" in attributes
+            or "gen_ai.completion.0.role" in attributes
+        ):
+            return True
+        if span.scope_name == "traceloop.tracer" or any(key.startswith("traceloop.") for key in attributes):
+            return True
+        return span.scope_name in _SCOPES and "gen_ai.operation.name" in attributes
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        return record.scope_name in _SCOPES and super().recognises_log(record)
+
+    def translate(self, span: Span) -> Fragment | None:
+        if self.kind(span) is None and _SPAN_KIND not in span.attributes:
+            return identity_only(span, *self.identity(span.attributes), agent=self.agent_name(span))
+        return super().translate(span)
+
+    def kind(self, span: Span) -> StepKind | None:
+        attributes = span.attributes
+        label = attributes.get(_SPAN_KIND)
+        if label == "tool":
+            return StepKind.TOOL
+        if isinstance(label, str):
+            return StepKind.AGENT
+        request = attributes.get("llm.request.type")
+        if "gen_ai.operation.name" not in attributes and isinstance(request, str):
+            return StepKind.RETRIEVAL if request in {"embedding", "rerank"} else StepKind.LLM
+        return super().kind(span)
+
+    def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
+        session, others = super().identity(attributes)
+        named = (first_id(attributes, _PROPERTIES + key) for key in ("session_id", "thread_id", "conversation_id", "chat_id"))
+        # The application's own word goes before a conversation id that the framework made up.
+        known = list(dict.fromkeys(found for found in (first_id(attributes, "session.id"), *named, session, *others) if found))
+        return (known[0] if known else None), tuple(known[1:])
+
+    def agent_name(self, span: Span) -> str | None:
+        attributes = span.attributes
+        found = as_text(first(attributes, "gen_ai.agent.name", _PROPERTIES + "lc_agent_name"))
+        if found is None and attributes.get(_SPAN_KIND) == "agent":
+            return as_text(attributes.get("traceloop.entity.name"))
+        return found
+
+    def content(self, span: Span) -> Exchange:
+        attributes = span.attributes
+        if "gen_ai.input.messages" in attributes or "gen_ai.output.messages" in attributes:
+            return super().content(span)
+        told = _indexed(attributes, "gen_ai.prompt.")
+        said = _indexed(attributes, "gen_ai.completion.")
+        if not told and not said:
+            return super().content(span)
+        start = max((i + 1 for i, message in enumerate(told) if message.role in ASSISTANT or message.asks), default=0)
+        return messages.exchange(told[start:], said)
+
+    def tool(self, span: Span) -> Fragment | None:
+        attributes = span.attributes
+        name = as_text(first(attributes, "gen_ai.tool.name", "traceloop.entity.name"))
+        session, conversations = self.identity(attributes)
+        agent = self.agent_name(span)
+        kind = tool_kind(name)
+        if kind is None:
+            return identity_only(span, session, conversations, agent)
+        outcome = tool_outcome(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output"))
+        known = self.ending(span)
+        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
+        if outcome.error is True and ended.error_message is None:
+            ended = judged(Ending(), f"Error: {outcome.text}")
+        call_id = outcome.call_id or first_id(attributes, "gen_ai.tool.call.id")
+        return Fragment(
+            step=step(
+                span,
+                self.name,
+                kind,
+                name=name,
+                agent=agent,
+                call_id=call_id,
+                arguments=tool_arguments(first(attributes, "gen_ai.tool.call.arguments", "traceloop.entity.input")),
+                result=outcome.text,
+                **ended._asdict(),
+            ),
+            session_id=session,
+            conversation_ids=conversations,
+            agent=agent,
+            joins=(call_id,) if call_id else (),
+        )
+
+
+def _indexed(attributes: Attributes, prefix: str) -> list[Message]:
+    """Messages out of keys `<prefix>N.…` of the older releases."""
+    by_index: dict[int, dict[str, Any]] = {}
+    for key, value in attributes.items():
+        if key.startswith(prefix):
+            number, _, rest = key[len(prefix) :].partition(".")
+            if rest and number.isdecimal() and len(number) < 6 and len(by_index) < _MAX_MESSAGES:
+                by_index.setdefault(int(number), {})[rest] = value
+    return [_message(by_index[index]) for index in sorted(by_index)]
+
+
+def _message(fields: dict[str, Any]) -> Message:
+    calls: dict[str, dict[str, Any]] = {}
+    for key, value in fields.items():
+        if key.startswith("tool_calls."):
+            number, _, rest = key[len("tool_calls.") :].partition(".")
+            calls.setdefault(number, {})[rest] = value
+    read = messages.read({key: fields.get(key) for key in ("role", "content", "tool_call_id")})
+    asks = tuple(ask(call.get("id"), call.get("name"), call.get("arguments")) for call in calls.values())
+    return read._replace(asks=asks or read.asks)

@@ -1,0 +1,167 @@
+"""Makes steps and fragments out of what a dialect read: the facts that mean the same in every dialect."""
+
+import re
+from typing import Any, Final, NamedTuple
+
+from collector.dialects.base import UNASSIGNED, Fragment
+from collector.dialects.values import as_id, as_int, as_text, seems_failed
+from collector.error_classes import classify
+from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import ErrorClass, Step, StepKind
+
+_HANDOFF: Final = re.compile(r"^(transfer_(back_)?to_|hand_?off[ _]to[ _]|delegate_to_)", re.IGNORECASE)
+_CONTROL: Final = frozenset({"final_answer", "finish", "final_result"})
+_FLOW: Final = frozenset({"ParentCommand", "GraphInterrupt", "GraphBubbleUp", "NodeInterrupt", "CallDeferred", "ApprovalRequired"})
+"""Exceptions by which frameworks steer: a graph jumps or waits for a person. Nothing failed."""
+_MAX_MESSAGE: Final = 2000
+_TRACEBACK: Final = "Traceback (most recent call last)"
+
+
+class Ending(NamedTuple):
+    """How a step ended. `error` is None where nothing says."""
+
+    error: bool | None = None
+    error_class: ErrorClass | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+class Usage(NamedTuple):
+    """Tokens of one model call: `input_tokens` with everything cached, `output_tokens` with all reasoning."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+SUCCESS: Final = Ending(error=False)
+UNKNOWN_ENDING: Final = Ending()
+
+
+def inclusive(
+    input_tokens: int | None,
+    output_tokens: int | None,
+    *,
+    read: int | None = None,
+    write: int | None = None,
+    reasoning: int | None = None,
+    total: int | None = None,
+) -> Usage:
+    """Usage with cache and reasoning inside the totals, whichever way the sender counts.
+
+    Conventions that say "included" are obeyed by most and broken by some, so the figures themselves are asked: a part
+    cannot be larger than its whole, and the total, where it is sent, fits only one of the readings.
+
+    >>> inclusive(100, 10, read=80, total=190).input_tokens
+    180
+    >>> inclusive(100, 10, read=80, total=110).input_tokens
+    100
+    """
+    cached = (read or 0) + (write or 0)
+    if input_tokens is not None and cached:
+        outside = (
+            total is not None and input_tokens + (output_tokens or 0) != total and input_tokens + cached + (output_tokens or 0) == total
+        )
+        if outside or cached > input_tokens:
+            input_tokens += cached
+    if output_tokens is not None and reasoning is not None and reasoning > output_tokens:
+        output_tokens += reasoning
+    return Usage(input_tokens, output_tokens, read, write, reasoning)
+
+
+def ending(span: Span, *, ok_tells: bool = True, unset_is_ok: bool = False) -> Ending:
+    """How the span ended, from its status, `error.type` and exception event.
+
+    `ok_tells`: in this dialect status OK is set only on success. `unset_is_ok`: it marks every failure, so that no mark
+    means success.
+    """
+    if span.status_code == 2:
+        return _failure(span)
+    error_type = as_text(span.attributes.get("error.type"))
+    if error_type and span.status_code != 1:
+        return _failure(span)
+    if (span.status_code == 1 and ok_tells) or (span.status_code == 0 and unset_is_ok):
+        return SUCCESS
+    return UNKNOWN_ENDING
+
+
+def _failure(span: Span) -> Ending:
+    exception: Attributes = {}
+    for event in span.events:
+        if event.name == "exception" or event.name.endswith(".exception"):
+            exception = event.attributes
+    error_type = as_text(exception.get("exception.type")) or as_text(span.attributes.get("error.type"))
+    message = as_text(exception.get("exception.message")) or as_text(span.status_message)
+    if (error_type and error_type.rpartition(".")[2] in _FLOW) or (message and message.startswith(("Command(graph=", "ParentCommand("))):
+        return UNKNOWN_ENDING
+    return failed(error_type, message, as_int(span.attributes.get("http.response.status_code")))
+
+
+def failed(error_type: str | None, message: str | None, code: int | None = None) -> Ending:
+    """A failure, its message cut to what a person reads: before the traceback, at most 2,000 characters."""
+    if message:
+        message = message.partition(_TRACEBACK)[0].strip()[:_MAX_MESSAGE] or message[-_MAX_MESSAGE:]
+    return Ending(error=True, error_class=classify(error_type, message, code), error_type=error_type, error_message=message)
+
+
+def judged(known: Ending, result: str | None) -> Ending:
+    """`known`, unless the tool's result itself says that the call failed."""
+    if known.error is True:
+        return known
+    return failed(None, result) if seems_failed(result) else known
+
+
+def tool_kind(name: str | None) -> StepKind | None:
+    """Whether a tool call hands over to another agent; None for control tools, by which an agent says that it is done."""
+    if name is None:
+        return StepKind.TOOL
+    if name in _CONTROL:
+        return None
+    return StepKind.HANDOFF if _HANDOFF.match(name) else StepKind.TOOL
+
+
+def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
+    """A step with everything a span tells in every dialect. Facts that only leaves may carry are kept from agent spans."""
+    resource = span.resource
+    return Step(
+        seq=0,
+        session=UNASSIGNED,
+        kind=kind,
+        started_ns=span.start_ns,
+        ended_ns=max(span.end_ns, span.start_ns),
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        dialect=dialect,
+        service_name=as_text(resource.get("service.name")),
+        service_instance=as_id(resource.get("service.instance.id")),
+        **facts,
+    )
+
+
+def log_step(record: LogRecord, dialect: str, kind: StepKind, **facts: Any) -> Step:
+    """A step out of a log record; a record has one time only."""
+    at_ns = record.time_ns or record.observed_ns
+    resource = record.resource
+    facts.setdefault("started_ns", at_ns)
+    return Step(
+        seq=0,
+        session=UNASSIGNED,
+        kind=kind,
+        ended_ns=at_ns,
+        trace_id=record.trace_id or "",
+        span_id=record.span_id or "",
+        dialect=dialect,
+        service_name=as_text(resource.get("service.name")),
+        service_instance=as_id(resource.get("service.instance.id")),
+        **facts,
+    )
+
+
+def identity_only(span: Span, session_id: str | None, conversation_ids: tuple[str, ...] = (), agent: str | None = None) -> Fragment | None:
+    """A fragment for a span that is no step; None where it says nothing about whose it is and stands in no trace that needs it."""
+    if session_id is None and not conversation_ids and agent is None:
+        return None
+    return Fragment(session_id=session_id, conversation_ids=conversation_ids, agent=agent, at_ns=span.end_ns)

@@ -1,0 +1,176 @@
+"""Total readers: whatever an attribute holds, the answer is a value of the wanted type or None. None of them raises."""
+
+import json
+import re
+from typing import Any, Final
+
+import orjson
+
+from collector.dialects.base import ToolAnswer
+from detectors.model import ToolAsk
+
+MAX_ID: Final = 512
+"""Longer ids are no ids: somebody put content there."""
+
+_REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
+_NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a", "-"})
+_FAILED_TEXT: Final = re.compile(
+    r"^\s*(error\b\s*(:|-|calling|running|executing|invoking|while|in tool|during|code)|an error occurred"
+    r"|traceback \(most recent call last\)|exception:|tool (call |execution |input )?(error|failed|validation error)"
+    r"|<tool_use_error>|\w+(error|exception):\s)",
+    re.IGNORECASE,
+)
+_EXIT_CODE: Final = re.compile(r"(?:process )?(?:exited|completed) with (?:exit )?code (-?\d+)", re.IGNORECASE)
+
+
+def as_text(value: Any) -> str | None:
+    """A non-empty string that is content: placeholders of redaction are absent content."""
+    if not isinstance(value, str) or not value:
+        return None
+    if value[0] in "[<_* rR" and _REDACTED.match(value):
+        return None
+    return value
+
+
+def as_id(value: Any) -> str | None:
+    """An identifier. Placeholders are refused: a constant or scrubbed id would merge what does not belong together."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        return None
+    value = value.strip()
+    if not value or len(value) > MAX_ID or value.lower() in _NO_ID or _REDACTED.match(value):
+        return None
+    return value
+
+
+def as_int(value: Any) -> int | None:
+    """A whole number that is not negative; some senders write counts as decimal strings or as floats."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if 0 <= value < 2**63 else None
+    if isinstance(value, float):
+        return int(value) if 0 <= value < 2**63 and value.is_integer() else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
+        return int(value)
+    return None
+
+
+def as_bool(value: Any) -> bool | None:
+    """True or False, also written as text."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
+
+
+def as_json(value: Any) -> Any:
+    """A list or dict, whether sent as such or as JSON text; None for everything else."""
+    if isinstance(value, (list, dict)):
+        return value
+    if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return None
+    return None
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A JSON object, or an empty one."""
+    found = as_json(value)
+    return found if isinstance(found, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A JSON array, or an empty one."""
+    found = as_json(value)
+    return found if isinstance(found, list) else []
+
+
+def as_texts(value: Any) -> tuple[str, ...]:
+    """Strings of an array, of a JSON array in a string, or of a bare string: finish reasons come as all three."""
+    if isinstance(value, str):
+        value = as_json(value) or ([value] if value else [])
+    return tuple(item for item in value if isinstance(item, str) and item) if isinstance(value, list) else ()
+
+
+def json_text(value: Any) -> str | None:
+    """JSON text of a value; a string stays as it was sent, since it already is JSON text or simply text."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return as_text(value)
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def canonical(value: dict[str, Any]) -> str | None:
+    """JSON text that is the same for the same object; None for an empty one."""
+    if not value:
+        return None
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except (TypeError, ValueError):
+        return None
+
+
+def first(attributes: dict[str, Any], *keys: str) -> Any:
+    """Value of the first of `keys` that is present and not None."""
+    for key in keys:
+        value = attributes.get(key)
+        if value is not None:
+            return value
+    return None
+
+
+def first_int(attributes: dict[str, Any], *keys: str) -> int | None:
+    """First of `keys` that holds a whole number."""
+    for key in keys:
+        if key in attributes:
+            value = as_int(attributes[key])
+            if value is not None:
+                return value
+    return None
+
+
+def first_id(attributes: dict[str, Any], *keys: str) -> str | None:
+    """First of `keys` that holds an identifier."""
+    for key in keys:
+        if key in attributes:
+            value = as_id(attributes[key])
+            if value is not None:
+                return value
+    return None
+
+
+def seems_failed(result: Any) -> bool | None:
+    """True where a tool's result says by itself that the call failed; None where it does not: results may hold anything."""
+    content = as_json(result)
+    if isinstance(content, dict):
+        if content.get("isError") is True or content.get("is_error") is True or content.get("status") == "error":
+            return True
+        return True if content.get("error") and content.get("success") is not True else None
+    if isinstance(result, str):
+        if _FAILED_TEXT.match(result):
+            return True
+        code = _EXIT_CODE.search(result[-200:]) if "exit" in result[-200:] else None
+        return True if code and int(code[1]) != 0 else None
+    return None
+
+
+def ask(call_id: Any, name: Any, arguments: Any) -> ToolAsk:
+    """A tool call out of a model's message."""
+    return ToolAsk(call_id=as_id(call_id), name=as_text(name), arguments=json_text(arguments))
+
+
+def answer(call_id: Any, name: Any, result: Any, error: bool | None) -> ToolAnswer:
+    """A tool's outcome out of a prompt; where nothing says how it ended the result's own words may."""
+    text = json_text(result)
+    return ToolAnswer(call_id=as_id(call_id), name=as_text(name), result=text, error=seems_failed(text) if error is None else error)
