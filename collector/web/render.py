@@ -7,7 +7,7 @@ from typing import Any
 from collector.assembly import workflow_of
 from collector.model import Halt, Session
 from detectors.features import StepFeatures
-from detectors.model import Finding, Step, StepKind
+from detectors.model import Finding, SessionKey, Step, StepKind
 
 
 def time_json(at_ns: int | None) -> str | None:
@@ -46,7 +46,7 @@ def session_json(session: Session) -> dict[str, Any]:
             "service.name": ids.service_names,
             "service.instance.id": ids.service_instance_ids,
         },
-        "merged_from": [name.rsplit("/", 1)[-1] for name in session.merged_from],
+        "merged_from": [SessionKey.parse(name).session_id for name in session.merged_from],
         "started_at": time_json(session.started_ns),
         "last_seen_at": time_json(session.last_seen_ns),
         "steps": session.steps,

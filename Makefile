@@ -1,0 +1,36 @@
+# Everything here works on a fresh machine: `make run` and `make test` fetch what they need.
+PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test test-fast lint bench generate docs clean system-packages
+
+run: $(VENV)
+	$(BIN)/overcurrent demo --serve
+
+test: $(VENV) system-packages
+	$(BIN)/python -m pytest -q
+
+test-fast: $(VENV)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+lint: $(VENV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)
+	$(BIN)/python -m benchmarks
+
+generate: $(VENV)
+	$(BIN)/overcurrent generate --repository .
+
+system-packages:
+	@./scripts/system-packages
+
+# Made anew when the lock changes; a half-made one is never taken for whole.
+$(VENV): requirements.lock pyproject.toml scripts/make-venv
+	@./scripts/make-venv "$(PYTHON)" "$(VENV)"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
