@@ -27,7 +27,7 @@ def as_text(value: Any) -> str | None:
     """A non-empty string that is content: placeholders of redaction are absent content."""
     if not isinstance(value, str) or not value:
         return None
-    if value[0] in "[<_* rR" and _REDACTED.match(value):
+    if value[0] in "[<_* rR" and _REDACTED.match(value) is not None:
         return None
     return value
 
@@ -38,10 +38,10 @@ def as_id(value: Any) -> str | None:
         return str(value)
     if not isinstance(value, str):
         return None
-    value = value.strip()
-    if not value or len(value) > MAX_ID or value.lower() in _NO_ID or _REDACTED.match(value):
+    text: str = value.strip()
+    if not text or len(text) > MAX_ID or text.lower() in _NO_ID or _REDACTED.match(text):
         return None
-    return value
+    return text
 
 
 def as_int(value: Any) -> int | None:

@@ -1,0 +1,314 @@
+"""What a model call costs: the `genai-prices` table as it was shipped, and what the operator says instead.
+
+No network. Money is `Decimal` throughout: prices come as decimals per million tokens and counts are whole numbers, so that
+a cost is exact.
+"""
+
+import hashlib
+import re
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from importlib.metadata import version as installed_version
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import orjson
+from genai_prices import data_snapshot
+from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+
+from collector.errors import ConfigError
+from detectors.model import CostBasis, Step
+
+_MILLION: Final = Decimal(1_000_000)
+_THOUSAND: Final = Decimal(1_000)
+_CACHED_MODELS: Final = 4096
+_MAX_NAME: Final = 256
+_REQUIRED: Final = ("input_per_million", "output_per_million")
+_OPTIONAL: Final = ("cached_input_per_million", "cache_write_per_million")
+
+_HOSTED: Final = re.compile(
+    r"^(?:(?:us|eu|apac|ap|jp|au|ca|global|us-gov)\.)?(?:anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai)\.(?=\w)"
+)
+_REVISION: Final = re.compile(r"(?:-v\d+)?(?::\d+)$")
+_DATE: Final = re.compile(r"(?:[-@](?:20\d\d-?[01]\d-?[0-3]\d)|-latest|@latest|@default)$")
+
+
+_Price = Decimal | TieredPrices | None
+_Constraint = StartDateConstraint | TimeOfDateConstraint | None
+
+
+class _Rates(NamedTuple):
+    """Prices per million tokens; None where a class of tokens has no price of its own."""
+
+    input: _Price
+    output: _Price
+    read: _Price = None
+    write: _Price = None
+    reasoning: _Price = None
+    thousand_requests: _Price = None
+
+
+class _Counts(NamedTuple):
+    """Tokens of a call; the last three are parts of the first two."""
+
+    input: int
+    output: int
+    read: int
+    write: int
+    reasoning: int
+
+
+class _Found(NamedTuple):
+    """What is known about one model name. Of `rates` the last whose constraint holds is in force, else the first."""
+
+    rates: tuple[tuple[_Constraint, _Rates], ...] = ()
+    context_window: int | None = None
+
+
+class Prices:
+    """Price table with overrides. Look-ups by model name are remembered; not safe for several threads at once.
+
+    `overrides`: model → `input_per_million`, `output_per_million` and optionally `cached_input_per_million`,
+    `cache_write_per_million` (the input's price where left out). `context_windows`: model → tokens. An entry also serves
+    names that only add a provider, a revision or a date to it.
+    """
+
+    def __init__(self, overrides: Mapping[str, Mapping[str, Any]] | None = None, context_windows: Mapping[str, int] | None = None) -> None:
+        self._overrides = {model.lower(): _override(model, prices) for model, prices in (overrides or {}).items()}
+        self._windows = {model.lower(): _window(model, tokens) for model, tokens in (context_windows or {}).items()}
+        self._snapshot = data_snapshot.get_snapshot()
+        self._providers: dict[str, Provider] = {provider.id: provider for provider in self._snapshot.providers}
+        self._cache: OrderedDict[tuple[str, str | None], _Found] = OrderedDict()
+
+    @property
+    def version(self) -> str:
+        """Names the table and the overrides: the same for the same prices."""
+        own = {model: [str(price) for price in prices] for model, prices in self._overrides.items()}
+        text = orjson.dumps([own, self._windows], option=orjson.OPT_SORT_KEYS)
+        return f"genai-prices {installed_version('genai-prices')}+{hashlib.blake2b(text, digest_size=6).hexdigest()}"
+
+    def price(
+        self,
+        provider: str | None,
+        model: str | None,
+        *,
+        input_tokens: int | None,
+        output_tokens: int | None,
+        cached_input_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        at_ns: int,
+    ) -> tuple[Decimal | None, CostBasis]:
+        """Cost in US dollars of one call at `at_ns`; None and `unmetered` where the model or a count is unknown.
+
+        `input_tokens` holds everything cached, `output_tokens` all reasoning. The name of the model is trusted over the
+        provider, which is often that of a framework or gateway.
+
+        >>> Prices().price("openai", "gpt-4o", input_tokens=412, output_tokens=28, at_ns=0)[0]
+        Decimal('0.00131')
+        """
+        if input_tokens is None or output_tokens is None or not model:
+            return None, CostBasis.UNMETERED
+        found = self._find(provider, model)
+        if not found.rates:
+            return None, CostBasis.UNMETERED
+        read = min(cached_input_tokens or 0, input_tokens)
+        write = min(cache_write_tokens or 0, input_tokens - read)
+        counts = _Counts(input_tokens, output_tokens, read, write, min(reasoning_tokens or 0, output_tokens))
+        total = _cost(_in_force(found.rates, at_ns), counts)
+        return (None, CostBasis.UNMETERED) if total is None else (_plain(total), CostBasis.COMPUTED)
+
+    def context_window(self, provider: str | None, model: str | None) -> int | None:
+        """Tokens that fit the model; None where nobody says."""
+        return self._find(provider, model).context_window if model else None
+
+    def fill(self, step: Step) -> Step:
+        """The step with cost, cost basis and context window."""
+        cost, basis = self.price(
+            step.provider,
+            step.model,
+            input_tokens=step.input_tokens,
+            output_tokens=step.output_tokens,
+            cached_input_tokens=step.cached_input_tokens,
+            cache_write_tokens=step.cache_write_tokens,
+            reasoning_tokens=step.reasoning_tokens,
+            at_ns=step.started_ns,
+        )
+        return msgspec.structs.replace(step, cost_usd=cost, cost_basis=basis, context_window=self.context_window(step.provider, step.model))
+
+    def _find(self, provider: str | None, model: str) -> _Found:
+        key = (model, provider)
+        found = self._cache.get(key)
+        if found is None:
+            found = self._cache[key] = self._look_up(provider, model)
+            if len(self._cache) > _CACHED_MODELS:
+                self._cache.popitem(last=False)
+        return found
+
+    def _look_up(self, provider: str | None, model: str) -> _Found:
+        if len(model) > _MAX_NAME:
+            return _Found()
+        names = list(_names(model))
+        override = next((self._overrides[name] for name in names if name in self._overrides), None)
+        window = next((self._windows[name] for name in names if name in self._windows), None)
+        entry = next((entry for name in names for entry in self._candidates(provider, name)), None)
+        if window is None and entry is not None:
+            window = entry[1].context_window or self._window_elsewhere(entry[0], names)
+        if override is not None:
+            return _Found(((None, override),), window)
+        return _Found(_rates(entry[1]) if entry is not None else (), window)
+
+    def _candidates(self, provider: str | None, name: str) -> Iterator[tuple[Provider, ModelInfo]]:
+        """Entries that may be meant by `name`, the surest first."""
+        prefix, _, rest = name.partition("/")
+        hints: list[tuple[str | None, str]] = [(prefix, rest)] if rest else []
+        hints += [(None, name), (provider or None, name)]
+        for hint, ref in hints:
+            owner = self._owner(ref) if hint is None else data_snapshot.find_provider_by_id(self._snapshot.providers, hint)
+            info = owner.find_model(ref, all_providers=self._snapshot.providers) if owner is not None else None
+            if owner is not None and info is not None:
+                yield owner, info
+
+    def _owner(self, ref: str) -> Provider | None:
+        try:
+            return self._snapshot.find_provider(ref, None, None)
+        except LookupError:
+            return None
+
+    def _window_elsewhere(self, owner: Provider, names: list[str]) -> int | None:
+        """The vendor's own entry may lack the window that a gateway's entry for the same model has."""
+        gateway = self._providers.get("openrouter")
+        for name in names if gateway is not None and gateway is not owner else ():
+            info = gateway.find_model(f"{owner.id}/{name}") if gateway is not None else None
+            if info is not None and info.context_window:
+                return info.context_window
+        return None
+
+
+def _names(model: str) -> Iterator[str]:
+    """`model` in lower case, then without what gateways and clouds put around a model's name, outermost first.
+
+    >>> list(_names("us.anthropic.claude-sonnet-4-5-20250929-v1:0"))[-1]
+    'claude-sonnet-4-5'
+    """
+    name = model.strip().lower()
+    seen = {name}
+    yield name
+    while True:
+        shorter = name
+        for pattern in (_REVISION, _HOSTED):
+            shorter = pattern.sub("", shorter)
+            if shorter != name:
+                break
+        if shorter == name and "/" in name:
+            shorter = name.partition("/")[2]
+        if shorter == name:
+            shorter = _DATE.sub("", name)
+        if not shorter or shorter in seen:
+            return
+        seen.add(shorter)
+        yield shorter
+        name = shorter
+
+
+def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, _Rates], ...]:
+    prices = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
+    return tuple(
+        (
+            item.constraint,
+            _Rates(
+                item.prices.input_mtok,
+                item.prices.output_mtok,
+                item.prices.cache_read_mtok,
+                item.prices.cache_write_mtok,
+                item.prices.output_reasoning_mtok,
+                item.prices.requests_kcount,
+            ),
+        )
+        for item in prices
+    )
+
+
+def _in_force(rates: tuple[tuple[_Constraint, _Rates], ...], at_ns: int) -> _Rates:
+    if len(rates) > 1:
+        at = datetime.fromtimestamp(max(0, at_ns) // 1_000_000_000, UTC)
+        for constraint, found in reversed(rates):
+            if constraint is None or constraint.active(at):
+                return found
+    return rates[0][1]
+
+
+def _cost(rates: _Rates, counts: _Counts) -> Decimal | None:
+    """Cost of a call; None where tokens were used that the table has no price for.
+
+    A class of tokens without a price of its own costs what its whole costs.
+    """
+    price_in, price_out = _rate(rates.input, counts.input), _rate(rates.output, counts.input)
+    if (price_in is None and counts.input) or (price_out is None and counts.output):
+        return None
+    price_in, price_out = price_in or Decimal(0), price_out or Decimal(0)
+    total = price_in * (counts.input - counts.read - counts.write) + price_out * (counts.output - counts.reasoning)
+    for count, price, whole in (
+        (counts.read, rates.read, price_in),
+        (counts.write, rates.write, price_in),
+        (counts.reasoning, rates.reasoning, price_out),
+    ):
+        if count:
+            own = _rate(price, counts.input)
+            total += count * (whole if own is None else own)
+    per_thousand = _rate(rates.thousand_requests, counts.input)
+    return total / _MILLION + (per_thousand / _THOUSAND if per_thousand else 0)
+
+
+def _rate(price: _Price, input_tokens: int) -> Decimal | None:
+    """Price per million. Past a tier's start the whole call costs that tier's price."""
+    if isinstance(price, TieredPrices):
+        return next((tier.price for tier in reversed(price.tiers) if input_tokens > tier.start), price.base)
+    return price
+
+
+def _plain(amount: Decimal) -> Decimal:
+    """Without trailing zeros and without an exponent."""
+    text = f"{amount:f}"
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def _override(model: str, prices: Mapping[str, Any]) -> _Rates:
+    where = f"prices.overrides.{model}"
+    unknown = sorted(set(prices) - {*_REQUIRED, *_OPTIONAL})
+    if unknown:
+        msg = f"{where}.{unknown[0]} is not a price; known are {', '.join((*_REQUIRED, *_OPTIONAL))}"
+        raise ConfigError(msg)
+    read = {key: _decimal(f"{where}.{key}", prices[key]) for key in (*_REQUIRED, *_OPTIONAL) if prices.get(key) is not None}
+    for key in _REQUIRED:
+        if key not in read:
+            msg = f"{where}.{key} is missing: say the price of a million tokens in US dollars"
+            raise ConfigError(msg)
+    price_in = read["input_per_million"]
+    return _Rates(
+        price_in,
+        read["output_per_million"],
+        read.get("cached_input_per_million", price_in),
+        read.get("cache_write_per_million", price_in),
+    )
+
+
+def _decimal(where: str, value: Any) -> Decimal:
+    try:
+        # Through text: a float's digits as somebody wrote them, not its binary value.
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
+        msg = f"{where} is {value!r}, expected a price of 0 or more in US dollars"
+        raise ConfigError(msg)
+    return amount
+
+
+def _window(model: str, tokens: Any) -> int:
+    if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens <= 0:
+        msg = f"prices.context_windows.{model} is {tokens!r}, expected a number of tokens above 0"
+        raise ConfigError(msg)
+    return tokens
