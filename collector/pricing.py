@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from importlib.metadata import version as installed_version
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import orjson
@@ -67,6 +67,12 @@ class _Found(NamedTuple):
     context_window: int | None = None
 
 
+class OwnPrice(Protocol):
+    """A price in the configuration."""
+
+    def model_dump(self) -> dict[str, Any]: ...
+
+
 class Prices:
     """Price table with overrides. Look-ups by model name are remembered; not safe for several threads at once.
 
@@ -75,7 +81,9 @@ class Prices:
     names that only add a provider, a revision or a date to it.
     """
 
-    def __init__(self, overrides: Mapping[str, Mapping[str, Any]] | None = None, context_windows: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, overrides: Mapping[str, OwnPrice | Mapping[str, Any]] | None = None, context_windows: Mapping[str, int] | None = None
+    ) -> None:
         self._overrides = {model.lower(): _override(model, prices) for model, prices in (overrides or {}).items()}
         self._windows = {model.lower(): _window(model, tokens) for model, tokens in (context_windows or {}).items()}
         self._snapshot = data_snapshot.get_snapshot()
@@ -124,7 +132,7 @@ class Prices:
         """Tokens that fit the model; None where nobody says."""
         return self._find(provider, model).context_window if model else None
 
-    def fill(self, step: Step) -> Step:
+    def priced(self, step: Step) -> Step:
         """The step with cost, cost basis and context window."""
         cost, basis = self.price(
             step.provider,
@@ -275,7 +283,8 @@ def _plain(amount: Decimal) -> Decimal:
     return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
-def _override(model: str, prices: Mapping[str, Any]) -> _Rates:
+def _override(model: str, own: OwnPrice | Mapping[str, Any]) -> _Rates:
+    prices = own if isinstance(own, Mapping) else own.model_dump()
     where = f"prices.overrides.{model}"
     unknown = sorted(set(prices) - {*_REQUIRED, *_OPTIONAL})
     if unknown:
