@@ -296,7 +296,7 @@ class Telemetry(Collector):
         sums["overcurrent_sessions"].values = sessions
         sums["overcurrent_open_findings"].values = findings
         sums["overcurrent_sessions_live"].set(sum(state.sessions.values()))
-        sums["overcurrent_halts"].values = {(halt.value,): 0.0 for halt in HaltState} | {(k,): float(v) for k, v in state.halts.items()}
+        sums["overcurrent_halts"].values = {(halt.value,): float(state.halts.get(halt.value, 0)) for halt in HaltState}
         sums["overcurrent_webhook_outbox"].set(state.webhook_outbox)
         sums["overcurrent_webhook_outbox_oldest_seconds"].set(state.webhook_outbox_oldest_seconds)
         if state.watermark_lag_seconds is not None:
