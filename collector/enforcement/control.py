@@ -212,9 +212,7 @@ class ControlStore:
         with self.database.reading() as c:
             return int(c.execute(f"SELECT count(*) FROM outbox WHERE state IN {OPEN}").fetchone()[0])  # noqa: S608 — a constant
 
-    def record(
-        self, actor: str, action: str, *, now_ns: int, session: SessionKey | None = None, detail: dict[str, Any] | None = None
-    ) -> None:
+    def note(self, actor: str, action: str, *, now_ns: int, session: SessionKey | None = None, detail: dict[str, Any]) -> None:
         """Adds to the audit trail what has no row of its own, such as a request that was refused."""
         with self.database.transaction() as c:
             record(c, now_ns, actor, action, session=session, detail=detail)

@@ -1,0 +1,32 @@
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from collector.enforcement.control import ControlStore
+
+from .runtime import Clock, FakeRuntime
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "control.sqlite3"
+
+
+@pytest.fixture
+def control(path: Path) -> Iterator[ControlStore]:
+    store = ControlStore(path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def runtime() -> Iterator[FakeRuntime]:
+    with FakeRuntime() as fake:
+        yield fake
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(time.time_ns())
