@@ -1,6 +1,7 @@
 """The `detectors` section: checked against the registry, so that no key of a detector is named here."""
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,10 +27,7 @@ class DetectorSettings(Section):
 def registry() -> Mapping[str, type[msgspec.Struct]]:
     """Name → `Config` of every registered detector."""
     # imported here because the detectors and their numeric libraries are slow to import and `--help` needs none of them
-    try:
-        from detectors import DETECTORS  # noqa: PLC0415
-    except ImportError:
-        return {}
+    from detectors import DETECTORS  # noqa: PLC0415
 
     return {detector.name: detector.Config for detector in DETECTORS}
 
@@ -52,7 +50,7 @@ def check(raw: object, known: Mapping[str, type[msgspec.Struct]]) -> tuple[dict[
             if checked is not None:
                 settings[name] = checked
         elif section is not None:
-            problems.append(Problem(at, f"must be a mapping such as {{mode: alert}}, got {shown(section)}"))
+            problems.append(Problem(at, f"must be a section such as {{mode: alert}}, got {shown(section)}"))
     return settings, problems
 
 
@@ -72,8 +70,8 @@ def _check_one(section: Mapping[str, Any], params: type[msgspec.Struct], at: Loc
             continue
         try:
             # not strict: values from the environment are text
-            values[fields[key].name] = msgspec.convert(value, fields[key].type, strict=False)
-        except msgspec.ValidationError as error:
+            values[fields[key].name] = _finite(msgspec.convert(value, fields[key].type, strict=False))
+        except ValueError as error:  # msgspec's own is one
             problems.append(Problem((*at, key), f"{_plain(error)}, got {shown(value)}"))
     problems += [Problem((*at, key), "required key is missing") for key, field in fields.items() if field.required and key not in given]
     if problems:
@@ -84,6 +82,16 @@ def _check_one(section: Mapping[str, Any], params: type[msgspec.Struct], at: Loc
         return None, [Problem(at, str(error))]
 
 
-def _plain(error: msgspec.ValidationError) -> str:
+_PLAIN = {"int": "a whole number", "float": "a number", "str": "text (put it in quotes)", "bool": "true or false"}
+
+
+def _plain(error: ValueError) -> str:
     text = str(error).replace("`", "").split(" - at ")[0].split(", got ")[0]
-    return text.replace("Expected", "must be", 1)
+    expected = text.removeprefix("Expected ")
+    return f"must be {_PLAIN.get(expected, expected)}" if expected != text else text
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("Expected a finite number")
+    return value

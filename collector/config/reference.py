@@ -1,5 +1,9 @@
 """Every key with its type, default, variable and meaning, for the generated documentation."""
 
+import ast
+import inspect
+import itertools
+import textwrap
 import types
 import typing
 from typing import Any
@@ -14,7 +18,7 @@ from collector.config.problems import sections
 from collector.config.source import ENV_PREFIX
 from collector.config.units import Kind
 
-_KINDS = {bool: "true or false", int: "whole number", str: "text"}
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
 class ConfigKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +42,10 @@ def reference() -> list[ConfigKey]:
     for name, params in detector_sections.registry().items():
         settings = detector_sections.DetectorSettings(params=params())
         keys.append(_detector_key(name, "mode", "one of " + ", ".join(detector_sections.MODES), settings.mode))
+        texts = attribute_docstrings(params)
         for field in msgspec.structs.fields(params):
             default = msgspec.to_builtins(getattr(settings.params, field.name))
-            keys.append(_detector_key(name, field.encode_name, _type_name(field.type), default, _description(field.type)))
+            keys.append(_detector_key(name, field.encode_name, _type_name(field.type), default, texts.get(field.name, "")))
     return keys
 
 
@@ -102,9 +107,16 @@ def _kind(annotation: Any) -> str:
 def _type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    return _KINDS.get(annotation) or (annotation.__name__ if isinstance(annotation, type) else str(annotation))
 
 
-def _description(annotation: Any) -> str:
-    extras = typing.get_args(annotation)[1:] if typing.get_origin(annotation) is typing.Annotated else ()
-    return next((extra.description for extra in extras if isinstance(extra, msgspec.Meta) and extra.description), "")
+def attribute_docstrings(cls: type) -> dict[str, str]:
+    """The strings that stand below the attributes of `cls`, as one line each. Python keeps them only in the source."""
+    found: dict[str, str] = {}
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    for statement, following in itertools.pairwise(getattr(definition, "body", [])):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and isinstance(following, ast.Expr):
+            text = following.value.value if isinstance(following.value, ast.Constant) else None
+            if isinstance(text, str):
+                found[statement.target.id] = " ".join(text.split())
+    return found

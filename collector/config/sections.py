@@ -1,5 +1,6 @@
 """The sections of `overcurrent.yaml`: names, defaults and meaning of every key. The reference is generated from here."""
 
+import base64
 import re
 from decimal import Decimal
 from pathlib import Path
@@ -227,6 +228,19 @@ class Runtime(Section):
     @classmethod
     def _secret_of_file(cls, data: Any) -> Any:
         return _with_secret(data, "secret")
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> "Runtime":
+        text = self.secret.get_secret_value() if self.secret else ""
+        key = "secret" if self.secret_file is None else "secret_file"
+        if not text:
+            raise AtKey(key, "is empty; generate one, for example with `openssl rand -base64 32`")
+        if text.startswith("whsec_"):
+            try:
+                base64.b64decode(text.removeprefix("whsec_"), validate=True)
+            except ValueError:
+                raise AtKey(key, "begins with whsec_ and so must continue in base64") from None
+        return self
 
 
 class Actions(Section):
