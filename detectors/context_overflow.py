@@ -10,6 +10,7 @@ import msgspec
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
+from detectors.text import quote
 
 _LINES: Final = 8
 """Contexts told apart in one session."""
@@ -148,7 +149,7 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             score=min(1.0, share),
-            summary=f"The context of {name[0] or name[1] or 'the model'} is {share:.0%} full{forecast}.",
+            summary=f"The context of {quote(name[0] or name[1] or 'the model', 80)} is {share:.0%} full{forecast}.",
             evidence=evidence,
             threshold={"critical_utilization": config.critical_utilization} if critical else {"warn_utilization": config.warn_utilization},
             first_step_seq=line.first_seq,

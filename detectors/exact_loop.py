@@ -8,6 +8,7 @@ import msgspec
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
+from detectors.text import quote
 
 _QUOTE: Final = 160
 _RUNS: Final = 16
@@ -94,22 +95,19 @@ class ExactLoop(Detector[ExactLoopConfig]):
         if features.result_novelty is None:
             return self._without_content(step, features.key)
         self._index += 1
-        identity = (features.key, features.same_call_as if features.same_call_as is not None else step.seq)
+        first = features.same_call_as
+        if first is None or features.same_result_as is None:
+            return self._moved(features)
+        identity = (features.key, first)
         run = self._runs.get(identity)
-        if features.same_call_as is None or not self._same_outcome(features):
-            return self._moved(step, identity, features)
         if run is None or self._index - run.last_index > self.config.gap_calls:
-            run = self._begin(identity, features.same_call_as)
-        if run.last_index < self._index - 1:
-            run.pure = run.pure and self._quiet_since(run)
+            run = self._begin(identity, first)
+        elif run.last_index < self._index - 1:
+            run.pure = run.pure and self._quiet_before()
         run.count += 1
         run.last_index = self._index
         run.steps.append(step.seq)
         return self._judge(run, identity, features)
-
-    @staticmethod
-    def _same_outcome(features: StepFeatures) -> bool:
-        return features.same_result_as is not None
 
     def _begin(self, identity: tuple[str, int], first_seq: int) -> _Run:
         self._runs.pop(identity, None)
@@ -118,18 +116,20 @@ class ExactLoop(Detector[ExactLoopConfig]):
         run = self._runs[identity] = _Run(first_seq, self._index, deque([first_seq], maxlen=12))
         return run
 
-    def _quiet_since(self, run: _Run) -> bool:
-        """Whether every call between belongs to another run that repeats too."""
-        return all(other.last_index != self._index - 1 or other.count > 1 for other in self._runs.values() if other is not run)
+    def _quiet_before(self) -> bool:
+        """Whether the call before belongs to another run: two calls that take turns are as stuck as one."""
+        return any(run.last_index == self._index - 1 for run in self._runs.values())
 
-    def _moved(self, step: Step, identity: tuple[str, int], features: StepFeatures) -> Answer:
-        """A new call, or a known one with another outcome: every other run loses a round if this one brought something."""
-        brought = (features.result_novelty or 0.0) > 0.5 or (features.writes and features.argument_news > 0)
-        if brought:
+    def _moved(self, features: StepFeatures) -> Answer:
+        """A new call, or a known one with another outcome: every run loses a round if it brought something."""
+        if not self._runs:
+            return None
+        if features.same_call_as is not None:
+            self._runs.pop((features.key or "", features.same_call_as), None)
+        if (features.result_novelty or 0.0) > 0.5 or (features.writes and features.argument_news):
             for run in self._runs.values():
                 run.count = max(0.0, run.count - 1)
                 run.pure = False
-        self._begin(identity, step.seq)
         if self._open is None:
             return None
         run_open = self._runs.get(self._open)
@@ -146,7 +146,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             return None
         self._open = identity
         serious = run.count >= critical
-        name = features.key.partition(":")[2] if features.key else ""
+        name = quote((features.key or "").partition(":")[2], 80)
         count = len(run.steps) if len(run.steps) < 12 else int(run.count)
         return Signal(
             severity=Severity.CRITICAL if serious else Severity.WARNING,
@@ -156,8 +156,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
                 "call": features.key,
                 "calls": count,
                 "steps": list(run.steps),
-                "arguments": features.arguments[:_QUOTE],
-                "result": features.result[:_QUOTE],
+                "arguments": quote(features.arguments, _QUOTE),
+                "result": quote(features.result, _QUOTE),
                 "failed": features.failed,
             },
             threshold={"critical_calls": critical} if serious else {"warn_calls": warn},
@@ -180,7 +180,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
         if self._shape_count < self.config.warn_calls_without_content:
             return None
         self._open = (key, self._shape_since)
-        name = key.partition(":")[2]
+        name = quote(key.partition(":")[2], 80)
         failing = " and failed each time" if step.error else ""
         return Signal(
             severity=Severity.WARNING,

@@ -10,11 +10,12 @@ Phytologist 11, 1912); novelty is the share of words not seen before (the "new w
 as in TREC's Novelty track, 2002–2004).
 """
 
-import hashlib
+import zlib
 from collections import deque
 from typing import Final
 
 import msgspec
+from rapidfuzz import fuzz
 
 from detectors.model import Step, StepKind
 from detectors.text import (
@@ -33,11 +34,13 @@ ARGUMENT_CHARS: Final = 2048
 """Characters of the arguments that are compared."""
 RESULT_CHARS: Final = 4096
 """Characters of the result that are compared."""
+SPEECH_CHARS: Final = 128
+"""Characters of what a model says that are compared: repeated speech repeats its beginning."""
 KEPT_CHARS: Final = 1024
 """Characters of arguments and result kept of each remembered call."""
 TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
-CALLS: Final = 8
+CALLS: Final = 6
 """Calls remembered of each tool."""
 WORDS: Final = 3000
 """Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
@@ -53,7 +56,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_call: bool = False
     """Whether the step did something (tool, retrieval, hand-off, agent invocation) rather than said something."""
     argument_similarity: float | None = None
-    """0–1: largest share of words in common with a remembered call of the same tool. For llm steps, of what was said."""
+    """0–1: largest share of words in common with a remembered call of the same tool. For llm steps, the likeness of what was said
+    to what the agent's model said before (Indel similarity of characters; below a half it is 0)."""
     similar_to: int | None = None
     """Sequence number of that call."""
     same_call_as: int | None = None
@@ -96,19 +100,19 @@ NOTHING: Final = StepFeatures()
 class _Call:
     """One remembered call. `identity` is the sequence number of the first call with the same arguments."""
 
-    __slots__ = ("arguments", "canonical", "digest", "identity", "masked", "result", "result_digest", "result_words", "seq", "words")
+    __slots__ = ("arguments", "asked", "canonical", "identity", "masked", "result", "returned", "returned_words", "seq", "words")
 
-    def __init__(self, seq: int, arguments: str, said: frozenset[str], result: str) -> None:
+    def __init__(self, seq: int, asked: str, said: frozenset[str], returned: str) -> None:
         self.seq = seq
         self.identity = seq
-        self.arguments = arguments[:KEPT_CHARS]
+        self.arguments = asked[:KEPT_CHARS]
         self.words = said
-        self.digest = digest(arguments)
-        self.result = result[:KEPT_CHARS]
-        self.result_digest = digest(result)
+        self.asked = _rest(asked)
+        self.result = returned[:KEPT_CHARS]
+        self.returned = _rest(returned)
         self.canonical: str | None = None
         self.masked: str | None = None
-        self.result_words: frozenset[str] | None = None
+        self.returned_words: frozenset[str] | None = None
 
 
 class _Tool:
@@ -140,7 +144,7 @@ class FeatureState:
         """Takes in the next step and compares it with the ones before. Never raises on odd content."""
         kind = step.kind
         if kind is StepKind.LLM:
-            return self._said(step) if step.output_text else NOTHING
+            return self._said(step, step.output_text) if step.output_text else NOTHING
         if kind is StepKind.AGENT:
             key = f"agent:{step.agent or step.name}"
             arguments, result = step.input_text, step.output_text
@@ -177,35 +181,27 @@ class FeatureState:
                 each.old, each.young = each.young, set()
             self._remembered = 0
 
-    def _said(self, step: Step) -> StepFeatures:
-        """Compares what a model answered with what the same agent's model answered before."""
-        text = step.output_text or ""
+    def _said(self, step: Step, text: str) -> StepFeatures:
+        """Compares what a model answered with what the same agent's model answered before, by characters: it is cheaper."""
         key = f"llm:{step.agent or ''}"
         tool = self._tool(key)
-        said = words(text[:ARGUMENT_CHARS])
-        new = said - tool.young
-        if tool.old:
-            new -= tool.old
-        novelty = len(new) / len(said) if said else 0.0
-        similarity, similar = None, None
-        same: int | None = None
-        first = not tool.results
-        call = _Call(step.seq, text, said, "")
-        if not first and novelty < 0.5:
-            similarity, similar = _most_similar(tool.calls, said)
-            same = _identify(call, similar, tool.calls, text)
-        self._learn(tool, said)
+        call = _Call(step.seq, text, _NO_WORDS, "")
+        first = not tool.calls
+        best, similar = -1.0, None
+        head = text[:SPEECH_CHARS]
+        for other in tool.calls:
+            ratio = fuzz.ratio(head, other.arguments[:SPEECH_CHARS], score_cutoff=max(best, 50.0))
+            if ratio >= 50.0 and ratio >= best:
+                best, similar = ratio, other
+        same = None if similar is None or best < 100.0 else _identify(call, similar, tool.calls, text)
         tool.calls.append(call)
         return StepFeatures(
             key=key,
-            argument_similarity=similarity,
+            argument_similarity=None if first else max(best, 0.0) / 100,
             similar_to=similar.seq if similar else None,
             same_call_as=same,
-            result_novelty=novelty,
-            new_words=len(new),
-            result_words=len(said),
             first=first,
-            result=call.arguments,
+            arguments=call.arguments,
         )
 
     def _called(self, step: Step, key: str, arguments: str | None, result: str | None) -> StepFeatures:
@@ -271,9 +267,11 @@ class FeatureState:
         return found
 
 
-def digest(text: str) -> int:
-    """64 bits of `text` that are the same in every process, which `hash()` is not."""
-    return int.from_bytes(hashlib.blake2b(text.encode(errors="replace"), digest_size=8).digest(), "little")
+def _rest(text: str) -> int:
+    """Stands for what of `text` is not kept: its length and a checksum in one number, 0 where all is kept."""
+    if len(text) <= KEPT_CHARS:
+        return 0
+    return len(text) << 32 | zlib.crc32(text[KEPT_CHARS:].encode(errors="replace"))
 
 
 def _most_similar(calls: deque[_Call], said: frozenset[str]) -> tuple[float | None, _Call | None]:
@@ -300,7 +298,7 @@ def _most_similar(calls: deque[_Call], said: frozenset[str]) -> tuple[float | No
 def _identify(call: _Call, similar: _Call | None, calls: deque[_Call], text: str) -> int | None:
     """Finds the first remembered call with the same arguments, and notes it in `call`."""
     for other in calls:
-        if other.digest == call.digest:
+        if other.arguments == call.arguments and other.asked == call.asked:
             call.identity = other.identity
             call.canonical = other.canonical
             return call.identity
@@ -319,20 +317,20 @@ def _identify(call: _Call, similar: _Call | None, calls: deque[_Call], text: str
 def _most_similar_result(call: _Call, calls: deque[_Call]) -> tuple[float | None, int | None]:
     """Returns the largest Jaccard index among the remembered results, and the call whose result is the same if one is."""
     for other in reversed(calls):
-        if other.result_digest == call.result_digest:
+        if other.result == call.result and other.returned == call.returned:
             return 1.0, other.seq
     best: float | None = None
     call.masked = mask(call.result)
-    call.result_words = words(call.masked) - call.words
+    call.returned_words = words(call.masked) - call.words
     for other in reversed(calls):
         if other.masked is None:
             other.masked = mask(other.result)
-            other.result_words = words(other.masked) - other.words
+            other.returned_words = words(other.masked) - other.words
         if other.masked == call.masked:
             return 1.0, other.seq
-        theirs = other.result_words or _NO_WORDS
-        common = len(call.result_words & theirs)
-        either = len(call.result_words) + len(theirs) - common
+        theirs = other.returned_words or _NO_WORDS
+        common = len(call.returned_words & theirs)
+        either = len(call.returned_words) + len(theirs) - common
         share = common / either if either else 1.0
         if best is None or share > best:
             best = share

@@ -233,6 +233,7 @@ class Halted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     session: SessionKey
     generation: int
     verb: str
+    halt_reason: str | None = None
     at_ns: int
 
 

@@ -8,6 +8,7 @@ import msgspec
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import Severity, Step
+from detectors.text import quote
 
 _QUOTE: Final = 120
 
@@ -31,18 +32,6 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Share of common words (0–1) from which a result is the same as an earlier one."""
     acknowledgement_words: int = 8
     """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
-
-
-class _Seen(msgspec.Struct, frozen=True, gc=False):
-    """One call in the window, with what evidence needs of it."""
-
-    seq: int
-    stale: float
-    key: str
-    arguments: str
-    result: str
-    similarity: float | None
-    new_words: int
 
 
 class SoftLoop(Detector[SoftLoopConfig]):
@@ -84,20 +73,19 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
-        self._window: deque[_Seen] = deque(maxlen=config.window_calls)
+        self._window: deque[tuple[int, float, StepFeatures]] = deque(maxlen=config.window_calls)
         self._sum = 0.0
         self._streak = 0
-        self._streak_since: int | None = None
         self._open = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Weighs the call, and answers as long as the window holds enough stale calls."""
-        if features.key is None or features.result_novelty is None or step.name in context.polling_tools:
+        if features.key is None or step.name in context.polling_tools:
             return None
         stale = self._staleness(features)
         if stale is None:
             return None
-        self._remember(step, features, stale)
+        self._remember(step.seq, features, stale)
         if stale > 0 and self._sum >= self.config.warn_stale_calls:
             self._open = True
             return self._signal()
@@ -106,30 +94,23 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return CLEAR
         return None
 
-    def _remember(self, step: Step, features: StepFeatures, stale: float) -> None:
-        seen = _Seen(
-            step.seq,
-            stale,
-            features.key or "",
-            features.arguments[:_QUOTE],
-            features.result[:_QUOTE],
-            features.argument_similarity,
-            features.new_words,
-        )
-        self._window.append(seen)
-        self._sum = sum(each.stale for each in self._window)
+    def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
+        if len(self._window) == self.config.window_calls:
+            self._sum -= self._window[0][1]
+        self._window.append((seq, stale, features))
+        self._sum += stale
         if stale > 0:
-            if self._streak_since is None:
-                self._streak_since = step.seq
             self._streak += 1
         elif stale < 0:
-            self._streak, self._streak_since = 0, None
+            self._streak = 0
 
     def _staleness(self, features: StepFeatures) -> float | None:
         """Weighs a step: 1 brought nothing, 0 neither way, below 0 progress. None: says nothing about it."""
         config = self.config
         if not features.is_call:
             return self._repeated_speech(features)
+        if features.result_novelty is None:
+            return None
         if features.first:
             return 0.0
         if features.polls:
@@ -163,40 +144,38 @@ class SoftLoop(Detector[SoftLoopConfig]):
     @staticmethod
     def _repeated_speech(features: StepFeatures) -> float | None:
         """A model that says again what it said before counts half: it may only be polite."""
-        if features.first or features.result_words < 5:
+        if len(features.arguments) < 20:
             return None
-        repeated = features.same_call_as is not None or (features.argument_similarity or 0.0) >= 0.7
-        return 0.5 if repeated else None
+        return 0.5 if (features.argument_similarity or 0.0) >= 0.7 else None
 
     def _signal(self) -> Signal:
         config = self.config
-        stale = [each for each in self._window if each.stale > 0]
+        stale = [(seq, features) for seq, weight, features in self._window if weight > 0]
         critical = self._sum >= config.critical_stale_calls
-        halt = critical and self._streak >= config.halt_stale_calls
-        often = Counter(each.key for each in stale).most_common(2)
-        what = " and ".join(key.partition(":")[2] or key for key, _ in often)
+        often = Counter(features.key or "" for _, features in stale).most_common(2)
+        what = " and ".join(quote(key.partition(":")[2] or key, 60) for key, _ in often)
         count = max(self._streak, len(stale))
         evidence: dict[str, Any] = {
-            "stale_calls": self._streak,
+            "stale_calls": count,
             "window_sum": round(self._sum, 2),
             "calls": [
                 {
-                    "step": each.seq,
-                    "call": each.key,
-                    "arguments": each.arguments,
-                    "result": each.result,
-                    "argument_similarity": None if each.similarity is None else round(each.similarity, 2),
-                    "new_words": each.new_words,
+                    "step": seq,
+                    "call": quote(features.key or "", _QUOTE),
+                    "arguments": quote(features.arguments, _QUOTE),
+                    "result": quote(features.result, _QUOTE),
+                    "argument_similarity": None if features.argument_similarity is None else round(features.argument_similarity, 2),
+                    "new_words": features.new_words,
                 }
-                for each in stale
+                for seq, features in stale
             ],
         }
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             score=min(1.0, self._sum / config.window_calls),
-            summary=f"{count} calls of {what} since step {stale[0].seq} brought nothing that was not there before.",
+            summary=f"{count} calls of {what} since step {stale[0][0]} brought nothing that was not there before.",
             evidence=evidence,
             threshold={"critical_stale_calls": config.critical_stale_calls} if critical else {"warn_stale_calls": config.warn_stale_calls},
-            first_step_seq=stale[0].seq,
-            halt_eligible=halt,
+            first_step_seq=stale[0][0],
+            halt_eligible=critical and self._streak >= config.halt_stale_calls,
         )

@@ -91,6 +91,16 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def quote(text: str, limit: int) -> str:
+    """Cuts `text` to `limit` characters for evidence, and replaces what cannot be written as UTF-8.
+
+    >>> quote("a long result", 6)
+    'a lon…'
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return cut.encode(errors="replace").decode()
+
+
 def leaves(text: str) -> dict[str, str] | None:
     """Flattens a JSON object to path → value as text, two levels deep. None where `text` is no JSON object.
 
