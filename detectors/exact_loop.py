@@ -126,9 +126,10 @@ class ExactLoop(Detector[ExactLoopConfig]):
             return None
         if features.same_call_as is not None:
             self._runs.pop((features.key or "", features.same_call_as), None)
-        if (features.result_novelty or 0.0) > 0.5 or (features.writes and features.argument_news):
+        brought = 1.0 if features.writes and features.argument_news else min(1.0, 2 * (features.result_novelty or 0.0))
+        if brought > 0.2:
             for run in self._runs.values():
-                run.count = max(0.0, run.count - 1)
+                run.count = max(0.0, run.count - brought)
                 run.pure = False
         if self._open is None:
             return None

@@ -79,7 +79,7 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     found_nothing: bool = False
     """The step brought little new and says that there was nothing to be found."""
     polls: bool = False
-    """The step brought little new and reads as waiting for something."""
+    """The step repeats a call, brought little new, and reads as waiting for something."""
     writes: bool = False
     """The step brought little new and its tool's name says that it changes something."""
     asks: bool = False
@@ -254,7 +254,7 @@ class FeatureState:
             same_result_as=same_result,
             failed=step.error is True or (stale and reads_as_failure(answer)),
             found_nothing=stale and reads_as_nothing_found(answer),
-            polls=stale and reads_as_polling(name, answer, total),
+            polls=stale and same is not None and reads_as_polling(name, answer, total),
             writes=stale and reads_as_write(name),
             asks=stale and reads_as_question(name),
             enumerates=stale and same is None and _enumerates(text, tool.calls),

@@ -73,8 +73,8 @@ def reads_as_nothing_found(text: str) -> bool:
 
 
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
-    """Whether the tool's name, or its result of at most 20 words, says that something is being waited for."""
-    return _POLL.search(_snake(tool)) is not None or (result_words <= 20 and _PENDING.search(result[:240].lower()) is not None)
+    """Whether the tool's name, or its result of at most 12 words, says that something is being waited for."""
+    return _POLL.search(_snake(tool)) is not None or (result_words <= 12 and _PENDING.search(result[:240].lower()) is not None)
 
 
 def reads_as_write(tool: str) -> bool:
