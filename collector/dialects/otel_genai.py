@@ -93,11 +93,11 @@ class OtelGenAI:
 
     Recognises: `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.system` or `gen_ai.request.model`; log records
     named `gen_ai.*.message`, `gen_ai.choice`, `gen_ai.client.inference.operation.details`.
-    Content: `gen_ai.input.messages` and `gen_ai.output.messages` (JSON text or structured), the same in a span event or
-    log record `…operation.details`, or one `gen_ai.*.message` event or record per message.
+    Keys: `gen_ai.input.messages` and `gen_ai.output.messages` (JSON text or structured), the same in a span event or
+    log record `…operation.details`, or one `gen_ai.*.message` event or record per message; a tool's `gen_ai.tool.name`,
+    `.call.id`, `.call.arguments`, `.call.result`. Status UNSET says nothing here.
     Tokens: input includes cached (1.40), output includes reasoning (1.41). Senders of older versions that pass
     Anthropic's disjoint figures through are noticed where the cached part exceeds the input.
-    Tools: `gen_ai.tool.name`, `.call.id`, `.call.arguments`, `.call.result`. Status UNSET says nothing here.
     Session: `session.id`, else `gen_ai.conversation.id`.
     Known gaps: the older log records carry no order within a call, so that the last user message is not told from
     earlier ones; message text of such calls stays unknown on the prompt's side.
