@@ -1,7 +1,7 @@
 """The way of the data on one page. Live traffic, replay and back-test all run through `process`."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from collector.assembly import Assembler
@@ -9,7 +9,7 @@ from collector.decode import decode
 from collector.dialects import fragment_of, fragment_of_log
 from collector.duplicates import RecentKeys, log_key
 from collector.errors import OvercurrentError, StoreUnavailable
-from collector.event_time import Watermark
+from collector.event_time import SKEW_NS, Watermark
 from collector.model import Outcome, Request
 from collector.sessions import Sessions
 from collector.store.base import Commit, Store
@@ -19,14 +19,16 @@ from detectors.model import Event, Finding, Tick
 logger = logging.getLogger(__name__)
 
 _TICK_NS = 1_000_000_000
+_IDLE_TICK_NS = 10_000_000_000
+"""Without telemetry one tick in ten seconds is enough: nothing but silence is to be noticed."""
 
 
 class Observer(Protocol):
     """What the outside learns of each commit: metrics, verdicts, waiting readers."""
 
-    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: int) -> None: ...
+    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: dict[str, int]) -> None: ...
 
-    def found(self, findings: Sequence[Finding], arrival_ns: int | None) -> None: ...
+    def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None: ...
 
 
 class Pipeline:
@@ -75,37 +77,55 @@ class Pipeline:
         arrival_ns = max((r.arrival_ns for r in requests if r.arrival_ns is not None), default=None)
         spans, logs = self._new(requests, decoded)
         try:
-            findings = self._commit(spans, logs, arrival_ns)
+            events, findings = self._commit(spans, logs, arrival_ns)
         except StoreUnavailable as error:
             self._spans.discard((tenant, span.trace_id, span.span_id) for tenant, span in spans)
             self._logs.discard(key for _, _, key in logs)
             self._forget()
             return [outcome if isinstance(outcome, OvercurrentError) else error for outcome in outcomes]
         if self._observer is not None:
-            total = sum(len(one.spans) + len(one.logs) for one in decoded if one is not None)
-            self._observer.committed(requests, decoded, total - len(spans) - len(logs))
-            self._observer.found(findings, arrival_ns)
+            sent = [one for one in decoded if one is not None]
+            duplicates = {
+                "traces": sum(len(one.spans) for one in sent) - len(spans),
+                "logs": sum(len(one.logs) for one in sent) - len(logs),
+            }
+            self._observer.committed(requests, decoded, duplicates)
+            self._observer.found(events, findings, arrival_ns)
         return outcomes
 
-    def record(self, events: Callable[[int], Iterable[Event]], at_ns: int | None = None) -> list[Finding]:
-        """Commits events that come from inside (halts, ticks). `events` gets the next sequence number.
+    def record(self, events: Callable[[int], Sequence[Event]]) -> None:
+        """Commits events that come from inside, such as halts. `events` gets the next sequence number.
 
         Raises StoreUnavailable; nothing is changed then.
         """
-        made = list(events(self.assembler.last_seq + 1))
-        if at_ns is not None:
-            self.watermark.at_ns = max(self.watermark.at_ns, at_ns)
-        self.store.append(
-            Commit(
-                seq=self.assembler.last_seq + 1, arrival_ns=at_ns, tenants=(), spans=(), logs=(), log_tenants=(), log_keys=(), events=made
-            )
-        )
+        made = events(self.assembler.last_seq + 1)
+        self.store.append(_commit(made))
         self.assembler.skip(made)
-        findings = self.sessions.apply(made)
-        self.store.append_findings(findings)
+        self._look(made, None)
+
+    def idle(self, now_ns: int) -> None:
+        """Lets time pass where nothing arrives: without telemetry, event time follows `now_ns` at a distance.
+
+        Raises StoreUnavailable.
+        """
+        at_ns = now_ns - SKEW_NS
+        if at_ns >= self._ticked_ns + _IDLE_TICK_NS and self.sessions.live:
+            self.watermark.at_ns = max(self.watermark.at_ns, at_ns)
+            self._ticked_ns = self.watermark.at_ns
+            self.record(lambda seq: [Tick(seq=seq, at_ns=self.watermark.at_ns)])
+
+    def _look(self, events: Sequence[Event], arrival_ns: int | None) -> None:
+        findings = self.sessions.apply(events)
+        self._keep(findings)
         if self._observer is not None:
-            self._observer.found(findings, at_ns)
-        return findings
+            self._observer.found(events, findings, arrival_ns)
+
+    def _keep(self, findings: Sequence[Finding]) -> None:
+        try:
+            self.store.append_findings(findings)
+        except StoreUnavailable as error:
+            # The telemetry is committed and acknowledged; a restart finds the same again from it.
+            logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
 
     def _new(
         self, requests: Sequence[Request], decoded: Sequence[Decoded | None]
@@ -124,7 +144,9 @@ class Pipeline:
                     logs.append((tenant, record, key))
         return spans, logs
 
-    def _commit(self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None) -> list[Finding]:
+    def _commit(
+        self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None
+    ) -> tuple[list[Event], list[Finding]]:
         first_seq = self.assembler.last_seq + 1
         for tenant, span in spans:
             fragment = fragment_of(span)
@@ -142,7 +164,7 @@ class Pipeline:
             self.assembler.skip([tick])
             events.append(tick)
         if not (spans or logs or events):
-            return []
+            return [], []
         self.store.append(
             Commit(
                 seq=max(first_seq, self.assembler.last_seq),
@@ -156,17 +178,17 @@ class Pipeline:
             )
         )
         findings = self.sessions.apply(events)
-        try:
-            self.store.append_findings(findings)
-        except StoreUnavailable as error:
-            # The telemetry is committed and acknowledged; a restart finds the same again from it.
-            logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
-        return findings
+        self._keep(findings)
+        return events, findings
 
     def _forget(self) -> None:
         """After a failed commit: memory is ahead of the store, so it is made again from the store."""
         if self._recover is not None:
             self.assembler, self.sessions = self._recover()
+
+
+def _commit(events: Sequence[Event]) -> Commit:
+    return Commit(seq=events[-1].seq, arrival_ns=None, tenants=(), spans=(), logs=(), log_tenants=(), log_keys=(), events=events)
 
 
 def _outcome(decoded: Decoded) -> Outcome:

@@ -2,9 +2,16 @@
 
 from decimal import Decimal
 
-from collector.config import UNKNOWN_AGENT_TYPE, Config
+from collector.config import UNKNOWN_AGENT_TYPE, Config, Mode
+from collector.pricing import Prices
 from detectors.host import DetectorHost, OnError
 from detectors.model import SessionKey, Versions
+
+
+def prices_of(config: Config) -> Prices:
+    """The price table with what the configuration says instead."""
+    overrides = {model: price.model_dump(exclude_none=True) for model, price in config.prices.overrides.items()}
+    return Prices(overrides=overrides, context_windows=config.prices.context_windows)
 
 
 class ConfiguredPolicy:
@@ -21,7 +28,7 @@ class ConfiguredPolicy:
     def budget_usd(self, agent_type: str) -> Decimal | None:
         return self._config.policy_for(agent_type).budgets.session_usd
 
-    def mode(self, detector: str) -> str:
+    def mode(self, detector: str) -> Mode:
         """What a finding of `detector` may do. Raises KeyError for one that is not registered."""
         return self._config.detectors[detector].mode
 

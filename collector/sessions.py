@@ -31,6 +31,7 @@ from detectors.model import (
 )
 
 _RECENT_STEPS = 256
+_SLOPE_CALLS = 8
 _STEP_BYTES = 700
 """What a step weighs beside its texts, roughly."""
 
@@ -67,6 +68,8 @@ class StepSeen(msgspec.Struct, frozen=True):
     step: Step
     features: StepFeatures | None
     agent_type: str
+    cost_slope: float | None = None
+    """US dollars a call by which calls of the session got dearer lately; every eighth priced call."""
 
 
 class Live(msgspec.Struct):
@@ -79,6 +82,8 @@ class Live(msgspec.Struct):
     stale: bool = False
     """A recent step changed: the detectors are rebuilt before they see the next one."""
     open_findings: dict[str, Finding] = {}
+    costs: list[float] = []
+    """Costs of the priced model calls since the last slope."""
 
 
 class Sessions:
@@ -106,8 +111,9 @@ class Sessions:
         self.changed: set[SessionKey] = set()
         """Sessions whose aggregates changed since the owner last took them."""
         self.evicted: list[Session] = []
-        self.evictions = 0
-        self.rebuilds = 0
+        self.evictions = {"idle": 0, "capacity": 0}
+        self.reloads = 0
+        """Sessions made again from the store."""
 
     def apply(self, events: Iterable[Event]) -> list[Finding]:
         """Takes in events in their order; returns what the detectors found, in order."""
@@ -158,7 +164,7 @@ class Sessions:
         context.cost_usd = session.cost_usd or Decimal(0)
         features, findings = live.host.observe(step, count=False)
         if self._seen is not None:
-            self._seen(StepSeen(step, features, session.agent_type))
+            self._seen(StepSeen(step, features, session.agent_type, _slope(live, step)))
         self.changed.add(session.key)
         return corrected + self._note(live, findings)
 
@@ -227,7 +233,6 @@ class Sessions:
 
     def _rebuild(self, live: Live) -> list[Finding]:
         live.stale = False
-        self.rebuilds += 1
         steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key)
         context = live.host.context
         context.steps, context.llm_calls, context.tool_calls = live.session.steps, live.session.llm_calls, live.session.tool_calls
@@ -264,6 +269,7 @@ class Sessions:
     def _halted(self, event: Halted) -> None:
         session = self._live(event.session, event.seq).session
         session.generation = event.generation
+        session.halt_reason = event.halt_reason
         if event.verb == "halt":
             session.state = SessionState.HALTING
         elif event.verb == "pause" and session.state is not SessionState.HALTED:
@@ -294,7 +300,7 @@ class Sessions:
     def _fresh(self, key: SessionKey, seq: int) -> Live:
         agent_type = "unknown"
         session = Session(key=key, first_seq=seq, last_seq=seq, budget_usd=self._policy.budget_usd(agent_type))
-        return Live(session=session, host=self._policy.host(key), recent=deque(maxlen=_RECENT_STEPS), open_findings={})
+        return Live(session=session, host=self._policy.host(key), recent=deque(maxlen=_RECENT_STEPS), open_findings={}, costs=[])
 
     def _load(self, key: SessionKey, before_seq: int | None = None) -> Live | None:
         """Makes a session again from its recorded events before `before_seq`; None where there are none."""
@@ -305,6 +311,7 @@ class Sessions:
             return None
         again = Sessions(policy=self._policy, idle_timeout_ns=self._idle_timeout_ns, max_live=1 << 30, recent_bytes=self._recent_cap)
         again.apply(events)
+        self.reloads += 1
         return again.live.get(key)
 
     def restore(self, key: SessionKey) -> list[Finding]:
@@ -335,7 +342,7 @@ class Sessions:
         if idle and live.session.state is SessionState.RUNNING:
             live.session.state = SessionState.IDLE
         self.evicted.append(live.session)
-        self.evictions += 1
+        self.evictions["idle" if idle else "capacity"] += 1
         self._drop(key)
 
     def _drop(self, key: SessionKey) -> None:
@@ -364,6 +371,19 @@ class Sessions:
         live.recent.append(step)
         live.recent_bytes += weight
         self._recent_total += weight
+
+
+def _slope(live: Live, step: Step) -> float | None:
+    """Rise of cost per call between the halves of each eight priced calls: coarse, for a histogram over many sessions."""
+    if step.cost_usd is None:
+        return None
+    live.costs.append(float(step.cost_usd))
+    if len(live.costs) < _SLOPE_CALLS:
+        return None
+    half = _SLOPE_CALLS // 2
+    slope = (sum(live.costs[half:]) - sum(live.costs[:half])) / half / half
+    live.costs = []
+    return slope
 
 
 def steps_of(events: Iterable[Event]) -> list[Step]:

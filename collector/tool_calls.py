@@ -7,6 +7,7 @@ outcome make the step. See docs/dialects.md for who does.
 from collections import OrderedDict
 
 import msgspec
+import orjson
 
 from collector.dialects.base import Fragment, ToolAnswer
 from detectors.model import SessionKey, Step, StepKind, ToolAsk
@@ -123,4 +124,20 @@ def _match(asks: list[ToolAsk], step: Step) -> ToolAsk | None:
     if step.call_id:
         return next((ask for ask in asks if ask.call_id == step.call_id), None)
     named = [ask for ask in asks if ask.name == step.name]
-    return next((ask for ask in named if ask.arguments == step.arguments), named[0] if named else None)
+    return next((ask for ask in named if _same(step.arguments, ask.arguments)), named[0] if named else None)
+
+
+def _same(executed: str | None, asked: str | None) -> bool:
+    """Whether the record says in another way what was asked: `50.0` for `50`, a single argument's value without its name."""
+    if executed is None or asked is None or executed == asked:
+        return executed == asked
+    try:
+        wanted = orjson.loads(asked)
+    except orjson.JSONDecodeError:
+        return False
+    if isinstance(wanted, dict) and len(wanted) == 1 and next(iter(wanted.values())) == executed:
+        return True
+    try:
+        return bool(orjson.loads(executed) == wanted)
+    except orjson.JSONDecodeError:
+        return False

@@ -6,16 +6,17 @@ from typing import Any
 
 import click
 import orjson
+from rich.console import Console
 
 from collector.assembly import Assembler
 from collector.cli.main import EXIT_NO, format_option
+from collector.cli.tables import print_findings, print_session, print_steps
 from collector.config import Config
 from collector.errors import OvercurrentError
 from collector.model import Session, Signal
 from collector.pipeline import Pipeline
-from collector.pricing import Prices
 from collector.recordings import requests
-from collector.session_policy import ConfiguredPolicy
+from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions, StepSeen, steps_of
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
@@ -31,7 +32,7 @@ class Replay:
         self.store = MemoryStore()
         self.findings: list[Finding] = []
         self._features: dict[int, StepFeatures] = {}
-        prices = Prices(overrides=config.prices.overrides, context_windows=config.prices.context_windows)
+        prices = prices_of(config)
         policy = ConfiguredPolicy(config, prices_version=prices.version)
         history = RecordedHistory(self.store, known=lambda key: bool(self.store.events([key], limit=1)))
         self.sessions = Sessions(policy=policy, history=history, idle_timeout_ns=int(config.sessions.idle_timeout * 1e9), seen=self._saw)
@@ -57,15 +58,19 @@ class Replay:
         events: dict[SessionKey, list[Event]] = {}
         gone = [*self.sessions.evicted, *(live.session for live in self.sessions.live.values())]
         for session in gone:
-            if self.pipeline.assembler.survivor(session.key) == session.key:
+            if self.now(session.key) == session.key:
                 final[session.key] = session
         for key in self.store.sessions_after(0):
-            events.setdefault(self.pipeline.assembler.survivor(key), []).extend(self.store.events([key]))
+            events.setdefault(self.now(key), []).extend(self.store.events([key]))
         return [
             (session, sorted(steps_of(sorted(events[key], key=lambda e: e.seq)), key=lambda step: (step.started_ns, step.seq)))
             for key, session in sorted(final.items(), key=lambda item: item[1].first_seq)
             if key in events
         ]
+
+    def now(self, key: SessionKey) -> SessionKey:
+        """The final name of a session."""
+        return self.pipeline.assembler.survivor(key)
 
     def step_json(self, session: Session, number: int, step: Step) -> dict[str, Any]:
         return step_json(step, session_id=session.key.session_id, number=number, features=self._features.get(step.seq))
@@ -78,8 +83,10 @@ class Replay:
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration: agent types, detectors, prices.")
 @format_option
 def command(paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, config_file: Path | None, format_: str) -> int:
-    """Puts recorded telemetry through the pipeline: request bodies (*.traces.pb, *.logs.json …), the Collector's file-exporter
-    JSON lines, .gz and .zst of these, and folders of them. Exit status 1 where something critical was found.
+    """Puts recorded telemetry through the pipeline, off-line.
+
+    Takes request bodies (*.traces.pb, *.logs.json …), the Collector's file-exporter JSON lines, .gz and .zst of these,
+    and folders of them. Exit status 1 where something critical was found.
     """
     replay = Replay(Config.load(config_file, {}))
     failed = replay.run(paths, signal)
@@ -91,6 +98,15 @@ def command(paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, co
     else:
         _print_text(replay, findings, with_steps=with_steps)
     return EXIT_NO if any(finding.severity is Severity.CRITICAL for finding in findings) else 0
+
+
+def _print_text(replay: Replay, findings: list[Finding], *, with_steps: bool) -> None:
+    console = Console()
+    for session, steps in replay.final():
+        print_session(console, session_json(session))
+        if with_steps:
+            print_steps(console, [replay.step_json(session, number, step) for number, step in enumerate(steps, 1)])
+        print_findings(console, [finding_json(f) for f in findings if f.session is not None and replay.now(f.session) == session.key])
 
 
 def _print_json(replay: Replay, findings: list[Finding], *, with_steps: bool) -> None:

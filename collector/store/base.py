@@ -63,6 +63,9 @@ class Store(Protocol):
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
         """The events recorded under these very keys, in commit order; with `limit`, the first so many."""
 
+    def tail(self, limit: int) -> list[Event]:
+        """The newest `limit` events of all sessions, in commit order."""
+
     def sessions_after(self, seq: int) -> list[SessionKey]:
         """The sessions with an event after `seq`, in order of their first such event."""
 

@@ -125,6 +125,10 @@ class DuckDBStore:
         )
         return [_decode_event(row[0]) for row in rows]
 
+    def tail(self, limit: int) -> list[Event]:
+        rows = self._read("SELECT body FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM events) - ? ORDER BY seq", [limit])
+        return [_decode_event(row[0]) for row in rows]
+
     def sessions_after(self, seq: int) -> list[SessionKey]:
         rows = self._read("SELECT session FROM events WHERE seq > ? AND session IS NOT NULL GROUP BY session ORDER BY min(seq)", [seq])
         return [SessionKey.parse(row[0]) for row in rows]

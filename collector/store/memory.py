@@ -50,6 +50,9 @@ class MemoryStore:
         found.sort(key=lambda event: event.seq)
         return found if limit is None else found[:limit]
 
+    def tail(self, limit: int) -> list[Event]:
+        return sorted((event for events in self._events.values() for event in events), key=lambda event: event.seq)[-limit:]
+
     def sessions_after(self, seq: int) -> list[SessionKey]:
         firsts = {key: min((e.seq for e in events if e.seq > seq), default=None) for key, events in self._events.items()}
         return sorted((key for key, first in firsts.items() if first is not None), key=lambda key: firsts[key] or 0)

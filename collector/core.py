@@ -1,0 +1,339 @@
+"""The working heart of the service: stores, pipeline, live sessions and halts, wired together. No sockets here.
+
+The ingest thread owns everything that changes; other threads reach it through `Admission.call`.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from collector.assembly import Assembler
+from collector.config import Config
+from collector.enforcement.action import Runtime
+from collector.enforcement.control import ControlStore
+from collector.enforcement.rows import Subject
+from collector.errors import OvercurrentError, StoreUnavailable
+from collector.model import Halt, HaltState, Outcome, Request, Session, SessionState, Verb
+from collector.pipeline import Pipeline
+from collector.policy import decide
+from collector.session_policy import ConfiguredPolicy, prices_of
+from collector.sessions import Sessions, StepSeen
+from collector.store.duckdb import DuckDBStore
+from collector.store.history import RecordedHistory
+from collector.store.session_index import SessionIndex
+from collector.telemetry import BatchCounts, OpenFindings, Snapshot, Telemetry
+from collector.telemetry_data import Decoded
+from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step
+
+logger = logging.getLogger(__name__)
+
+RESTORED_EVENTS = 200_000
+"""How many of the newest events are read at start to know traces, twins and tool calls again."""
+RESTORED_SESSIONS = 5_000
+"""How many sessions with open findings are made again at start; the others when they speak."""
+GRACE_STEPS = 5
+"""Counted steps after a release in which detectors report nothing."""
+
+
+class Core:
+    """Everything between bytes and halts. All methods but `__init__` and `close` run on the ingest thread."""
+
+    def __init__(self, config: Config, data_dir: Path, telemetry: Telemetry, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        """Opens the stores and makes live state again. Raises StoreUnavailable, ConfigError."""
+        self.config = config
+        self.telemetry = telemetry
+        self._clock_ns = clock_ns
+        self._batch = BatchCounts()
+        self.on_halt: Callable[[], None] = lambda: None
+        """Told after a halt was recorded, so that the outbox looks."""
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.store = DuckDBStore(data_dir / "telemetry.duckdb")
+        try:
+            self.control = ControlStore(data_dir / "control.sqlite")
+        except OvercurrentError:
+            self.store.close()
+            raise
+        self.index = SessionIndex(self.control.database)
+        self.prices = prices_of(config)
+        self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
+        self._history = RecordedHistory(self.store, self._known)
+        self._unflushed: dict[SessionKey, None] = {}
+        self.snapshot = Snapshot()
+        self._snapshot_at = 0.0
+        assembler, sessions = self._restored()
+        self.pipeline = Pipeline(store=self.store, assembler=assembler, sessions=sessions, observer=self, recover=self._restored)
+        self._catch_up()
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.pipeline.sessions
+
+    # Start and restart
+
+    def _restored(self) -> tuple[Assembler, Sessions]:
+        last = self.store.last_seq()
+        assembler = Assembler(price=self.prices.priced, first_seq=last + 1)
+        assembler.restore(self.store.tail(RESTORED_EVENTS))
+        sessions = Sessions(
+            policy=self.policy,
+            history=self._history,
+            max_live=self.config.sessions.max_live,
+            idle_timeout_ns=int(self.config.sessions.idle_timeout * 1e9),
+            seen=self._saw,
+        )
+        return assembler, sessions
+
+    def _catch_up(self) -> None:
+        """Makes again the sessions that the index does not reflect or that have findings open, and finishes what a crash cut off."""
+        behind = self.store.sessions_after(self.index.seq)
+        findings: list[Finding] = []
+        for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS)]:
+            survivor = self.pipeline.assembler.survivor(key)
+            findings += self.sessions.restore(survivor)
+        if findings:
+            self.store.append_findings(findings)
+        for live in list(self.sessions.live.values()):
+            for finding in live.open_findings.values():
+                self._enforce(finding)
+        for halt in self.control.active_all():
+            session = self.session(halt.session)
+            if session is None or not session.state.sticky:
+                self._record_halt(halt.session, halt.generation, halt.verb, halt.halt_reason)
+        self.flush()
+
+    def _known(self, key: SessionKey) -> bool:
+        return key in self._unflushed or self.index.get(key) is not None or self.index.survivor(key) is not None
+
+    def close(self) -> None:
+        """Writes what is pending and closes both stores."""
+        try:
+            self.flush()
+        except StoreUnavailable as error:
+            logger.error("the session index was not written, the next start repairs it: %s", error.message)  # noqa: TRY400
+        self.store.close()
+        self.control.close()
+
+    # Ingest
+
+    def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
+        """For `Admission`: commits a group and answers each request."""
+        self._batch = BatchCounts()
+        return self.pipeline.process(requests)
+
+    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: dict[str, int]) -> None:
+        for signal, count in duplicates.items():
+            self._batch.duplicate(signal, count)
+        for request, one in zip(requests, decoded, strict=True):
+            if one is None:
+                continue
+            self.telemetry.received(request.signal, request.protocol, len(one.spans) + len(one.logs) + one.data_points)
+            for reason, count in Counter(item.reason for item in one.rejected).items():
+                self.telemetry.rejected(reason, count)
+
+    def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
+        for event in events:
+            if isinstance(event, SessionsMerged):
+                self._merged(event)
+        for finding in findings:
+            self._batch.finding(finding)
+            if arrival_ns is not None:
+                self._batch.latency(trace_id=finding.trace_id, to_verdict_s=(self._clock_ns() - arrival_ns) / 1e9)
+            self._enforce(finding)
+        if arrival_ns is not None:
+            newest = max((event for event in events if isinstance(event, Step)), key=lambda step: step.ended_ns, default=None)
+            if newest is not None:
+                self._batch.latency(trace_id=newest.trace_id, to_arrival_s=(arrival_ns - newest.ended_ns) / 1e9)
+        for cause, count in self.sessions.evictions.items():
+            for _ in range(count):
+                self._batch.session_evicted(cause)
+            self.sessions.evictions[cause] = 0
+        for _ in range(self.sessions.reloads):
+            self._batch.session_rebuilt()
+        self.sessions.reloads = 0
+        for session in self.sessions.evicted:
+            self._unflushed[session.key] = None
+        self.telemetry.batch(self._batch)
+        self._batch = BatchCounts()
+
+    def _saw(self, seen: StepSeen) -> None:
+        similarity = seen.features.argument_similarity if seen.features is not None else None
+        self._batch.step(seen.step, seen.agent_type, similarity=similarity, cost_slope=seen.cost_slope)
+
+    def _detector_failed(self, detector: str, seen: object, error: Exception) -> None:
+        self._batch.detector_error(detector)
+        logger.error("detector %s raised on seq %s and is off for this session: %r", detector, getattr(seen, "seq", "?"), error)
+
+    def tick(self) -> None:
+        """Once a second: time passes even when nothing arrives; the index and the gauges follow."""
+        now_ns = self._clock_ns()
+        self.telemetry.heartbeat(now_ns / 1e9)
+        try:
+            self.pipeline.idle(now_ns)
+            self.flush()
+        except StoreUnavailable as error:
+            logger.error("the store refuses, senders are told to retry: %s", error.message)  # noqa: TRY400
+        # Counting tens of thousands of sessions takes a while: not more often than a scrape can use.
+        pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
+        if now_ns / 1e9 - self._snapshot_at >= pause:
+            self._snapshot_at = now_ns / 1e9
+            self.snapshot = self._take_snapshot(now_ns)
+
+    def flush(self) -> None:
+        """Writes changed sessions to the index. Raises StoreUnavailable; then they stay marked as changed."""
+        sessions = self.sessions
+        rows = {session.key: (session, 0) for session in sessions.evicted}
+        for key in sessions.changed:
+            live = sessions.live.get(key)
+            if live is not None:
+                rows[key] = (live.session, len(live.open_findings))
+        if rows or sessions.merged:
+            self.index.write(rows.values(), sessions.merged, self.pipeline.assembler.last_seq)
+        sessions.changed.clear()
+        sessions.evicted.clear()
+        sessions.merged.clear()
+        self._unflushed.clear()
+
+    # Halting
+
+    def runtimes(self) -> list[Runtime]:
+        return [
+            Runtime(url=r.url, secret=r.secret, agent_types=r.agent_types) for r in self.config.actions.runtimes if r.secret is not None
+        ]
+
+    def _enforce(self, finding: Finding) -> None:
+        """Does about a finding what the policy decides."""
+        if finding.session is None:
+            return
+        active = self.control.active(finding.session)
+        decision = decide(
+            finding, mode=self.policy.mode(finding.detector), budgets_mode=self.config.budgets_mode, active=active.verb if active else None
+        )
+        if decision.armed.verb is not None:
+            self.telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
+        if decision.act.verb is not None:
+            try:
+                self.request(
+                    finding.session,
+                    decision.act.verb,
+                    halt_reason=finding.halt_reason,
+                    requested_by=f"detector:{finding.detector}",
+                    finding=finding.id,
+                    summary=finding.summary,
+                )
+            except OvercurrentError as error:
+                logger.error("session %s: %s was not requested: %s", finding.session, decision.act, error.message)  # noqa: TRY400
+
+    def request(
+        self,
+        key: SessionKey,
+        verb: Verb,
+        *,
+        halt_reason: str | None,
+        requested_by: str,
+        finding: str | None = None,
+        note: str = "",
+        summary: str = "",
+    ) -> Halt:
+        """Records a halt, pause or release in the control store first, then in the event stream. Raises Refused, StoreUnavailable."""
+        session = self.session(key)
+        halt = self.control.request_halt(
+            key,
+            verb,
+            halt_reason=halt_reason,
+            requested_by=requested_by,
+            now_ns=self._clock_ns(),
+            finding=finding,
+            note=note,
+            subject=_subject(session, summary or note),
+            runtimes=self.runtimes(),
+        )
+        standing = self.session(halt.session)
+        if standing is None or standing.generation < halt.generation:
+            self._record_halt(halt.session, halt.generation, verb, halt_reason)
+        self.on_halt()
+        return halt
+
+    def _record_halt(self, key: SessionKey, generation: int, verb: Verb, halt_reason: str | None) -> None:
+        at_ns = self._clock_ns()
+        if verb is Verb.RELEASE:
+            self.pipeline.record(lambda seq: [Released(seq=seq, session=key, generation=generation, grace_steps=GRACE_STEPS, at_ns=at_ns)])
+        else:
+            self.pipeline.record(
+                lambda seq: [Halted(seq=seq, session=key, generation=generation, verb=verb.value, halt_reason=halt_reason, at_ns=at_ns)]
+            )
+
+    def _merged(self, event: SessionsMerged) -> None:
+        survivor = self.session(event.session)
+        halt = self.control.merge(
+            event.absorbed,
+            event.session,
+            now_ns=self._clock_ns(),
+            identifiers=survivor.identifiers if survivor else None,
+            runtimes=self.runtimes(),
+        )
+        if halt is not None:
+            self._record_halt(event.session, halt.generation, halt.verb, halt.halt_reason)
+            self.on_halt()
+
+    # Reading
+
+    def session(self, key: SessionKey) -> Session | None:
+        """The session as it stands, live or from the index; what its runtime answered is laid over it."""
+        live = self.sessions.live.get(key)
+        return live.session if live is not None else self.index.get(key)
+
+    def _take_snapshot(self, now_ns: int) -> Snapshot:
+        sessions: Counter[tuple[str, str]] = Counter()
+        findings: Counter[OpenFindings] = Counter()
+        steps: dict[str, float] = {}
+        duration: dict[str, float] = {}
+        context: dict[str, float] = {}
+        for live in self.sessions.live.values():
+            session = live.session
+            kind = session.agent_type
+            sessions[kind, session.state.value] += 1
+            for finding in live.open_findings.values():
+                findings[
+                    OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, self.policy.mode(finding.detector))
+                ] += 1
+            if session.state is SessionState.RUNNING:
+                steps[kind] = max(steps.get(kind, 0), session.steps)
+                duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
+                context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
+        watermark = self.pipeline.watermark.at_ns
+        return Snapshot(
+            sessions=sessions,
+            open_findings=findings,
+            session_steps_max=steps,
+            session_duration_seconds_max=duration,
+            context_utilization_ratio_max=context,
+            halts={state.value: count for state, count in self.control.counts().items()},
+            webhook_outbox=self.control.outbox_size(),
+            watermark_lag_seconds=max(0.0, (now_ns - watermark) / 1e9) if watermark else None,
+        )
+
+
+def shown_state(session: Session, halt: Halt | None) -> SessionState:
+    """The state with the runtime's answer: a halt that its owner confirmed has happened."""
+    if halt is not None and halt.state in {HaltState.CONFIRMED_STOPPED, HaltState.QUIET}:
+        if session.state is SessionState.HALTING:
+            return SessionState.HALTED
+        if session.state is SessionState.PAUSING:
+            return SessionState.PAUSED
+    return session.state
+
+
+def _subject(session: Session | None, summary: str) -> Subject:
+    if session is None:
+        return Subject(summary=summary)
+    return Subject(
+        agent_type=session.agent_type,
+        workflow_id=session.workflow_id,
+        identifiers=session.identifiers,
+        merged_from=[SessionKey.parse(name).session_id for name in session.merged_from],
+        summary=summary,
+        steps=session.steps,
+        cost_usd=None if session.cost_usd is None else format(session.cost_usd, "f"),
+    )
