@@ -29,12 +29,10 @@ MAX_BYTES: Final = 2 * 2**30
 def requests(path: Path, *, signal: Signal | None = None) -> Iterator[Request]:
     """Yields what `path` holds, in order: of a folder, the files whose names say what they are, in name order.
 
-    Raises NotFound where there is nothing of the kind, Malformed where a file is not what it claims to be.
+    Raises NotFound where there is no such path, Malformed where a file is not what it claims to be.
     """
     if path.is_dir():
         files = [file for file in sorted(path.iterdir()) if file.is_file() and _named(file) is not None]
-        if not files:
-            raise NotFound(f"{path}: no recorded telemetry here (expected *.traces.pb, *.logs.json, *.jsonl …, also .gz and .zst)")
         for file in files:
             yield from _file(file, signal)
     elif path.is_file():

@@ -68,9 +68,8 @@ class ToolCalls:
         ask = _match(session.asks, step)
         if ask is not None:
             session.asks.remove(ask)
-            step = msgspec.structs.replace(
-                step, call_id=step.call_id or ask.call_id, arguments=step.arguments if step.arguments is not None else ask.arguments
-            )
+            arguments = ask.arguments if step.arguments is None or _same(step.arguments, ask.arguments) else step.arguments
+            step = msgspec.structs.replace(step, call_id=step.call_id or ask.call_id, arguments=arguments)
         stand_in = None
         if step.call_id:
             stand_in = session.stand_ins.pop(step.call_id, None)

@@ -12,7 +12,7 @@ from collector.assembly import Assembler
 from collector.cli.main import EXIT_NO, format_option
 from collector.cli.tables import print_findings, print_session, print_steps
 from collector.config import Config
-from collector.errors import OvercurrentError
+from collector.errors import NotFound, OvercurrentError
 from collector.model import Session, Signal
 from collector.pipeline import Pipeline
 from collector.recordings import requests
@@ -46,10 +46,15 @@ class Replay:
         """Puts every request through the pipeline. Returns (where, error) of those that could not be read."""
         failed: list[tuple[str, OvercurrentError]] = []
         for path in paths:
+            number = 0
             for number, request in enumerate(requests(path, signal=signal), 1):
                 outcome = self.pipeline.process([request])[0]
                 if isinstance(outcome, OvercurrentError):
                     failed.append((f"{path} request {number}", outcome))
+            if not number:
+                failed.append(
+                    (str(path), NotFound("no recorded telemetry here (expected *.traces.pb, *.logs.json, *.jsonl …, also .gz and .zst)"))
+                )
         return failed
 
     def final(self) -> list[tuple[Session, list[Step]]]:
