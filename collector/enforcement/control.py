@@ -33,8 +33,8 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 class ControlStore:
     """Halts and their outbox in one SQLite file. Safe to call from any thread; every method may wait for the disk.
 
-    A session that was merged away is found under its survivor. All methods raise StoreUnavailable where the disk
-    refuses; nothing of that call is kept then.
+    A session that was merged away is found under its survivor, if anything was ever asked of either. All methods raise
+    StoreUnavailable where the disk refuses; nothing of that call is kept then.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -116,15 +116,17 @@ class ControlStore:
                 return stance(c, key)[1]
             lost_generation, lost_active = stance(c, lost)
             generation, active = stance(c, key)
+            if not generation and not lost_generation:
+                # Most sessions merge early and are never halted: no row, and so no wait for the disk.
+                return None
             c.execute("UPDATE merges SET survivor = ? WHERE survivor = ?", (str(key), str(lost)))
             c.execute("INSERT INTO merges (absorbed, survivor) VALUES (?, ?)", (str(lost), str(key)))
             c.execute("DELETE FROM stances WHERE session = ?", (str(lost),))
             c.execute("UPDATE halts SET session = ? WHERE session = ?", (str(key), str(lost)))
             held = [halt for halt in (active, lost_active) if halt is not None]
             generation = max(generation, lost_generation)
-            if generation:
-                stand(c, key, generation, None)
             if not held:
+                stand(c, key, generation, None)
                 return None
             winner = max(held, key=lambda halt: STRENGTH[halt.verb])
             joined = _join(c, [winner, *(halt for halt in held if halt is not winner)], identifiers, lost)

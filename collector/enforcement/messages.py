@@ -168,6 +168,7 @@ def _message_id(halt_id: str, assertion: int, url: str) -> str:
 
 
 def _body(halt: Halt, subject: Subject) -> dict[str, Any]:
+    ids = subject.identifiers
     return {
         "type": f"session.{halt.verb}",
         "timestamp": rfc3339(halt.requested_ns),
@@ -176,7 +177,13 @@ def _body(halt: Halt, subject: Subject) -> dict[str, Any]:
             "generation": halt.generation,
             "session_id": halt.session.session_id,
             "workflow_id": subject.workflow_id,
-            "identifiers": {**msgspec.to_builtins(subject.identifiers), "merged_from": subject.merged_from},
+            "identifiers": {
+                "trace_ids": ids.trace_ids,
+                "conversation_ids": ids.conversation_ids,
+                "service.name": ids.service_names,
+                "service.instance.id": ids.service_instance_ids,
+                "merged_from": subject.merged_from,
+            },
             "agent_type": subject.agent_type,
             "halt_reason": halt.halt_reason,
             "summary": subject.summary,

@@ -299,11 +299,13 @@ def test_of_two_held_sessions_the_stronger_verb_survives(control: ControlStore, 
 
 def test_merges_of_merges_lead_to_the_one_that_stands(control: ControlStore, ask: Ask) -> None:
     first, second, third = (SessionKey("t", "", name) for name in "abc")
+    halt = ask(Verb.HALT, first)
     control.merge(first, second, now_ns=1)
     control.merge(second, third, now_ns=2)
-    halt = ask(Verb.HALT, first)
-    assert halt.session == third
-    assert control.active(second) == halt
+    for key in (first, second, third):
+        active = control.active(key)
+        assert active is not None
+        assert (active.halt_id, active.session) == (halt.halt_id, third)
     ask(Verb.RELEASE, second)
     assert control.active(third) is None
 

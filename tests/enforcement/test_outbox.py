@@ -77,8 +77,8 @@ async def test_an_owner_is_told_once_and_believed(
         "identifiers": {
             "trace_ids": ["abc"],
             "conversation_ids": [],
-            "service_names": [],
-            "service_instance_ids": [],
+            "service.name": [],
+            "service.instance.id": [],
             "merged_from": [],
         },
         "agent_type": "research",
