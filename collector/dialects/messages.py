@@ -15,6 +15,7 @@ from detectors.model import ToolAsk
 
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
 _TOOL_ROLES: Final = frozenset({"tool", "function", "toolmessage"})
+_NOT_SAID: Final = _TOOL_ROLES | {"user"}
 _MAX_TRAILING: Final = 64
 """Messages looked at after the last assistant message: a turn does not hold more."""
 
@@ -45,7 +46,7 @@ def exchange(trailing: Sequence[Message], output: Sequence[Message]) -> Exchange
     """Combines the input's trailing messages (see `trailing`) with the output's messages."""
     asks = tuple(item for message in output for item in message.asks)
     answers = tuple(item for message in trailing for item in message.answers)
-    texts = [message.text for message in output if message.text]
+    texts = [message.text for message in output if message.text and message.role not in _NOT_SAID]
     return Exchange(
         input_text=trailing[-1].text if trailing else None,
         output_text="\n".join(texts) or None,

@@ -76,7 +76,7 @@ def summary(fragment: Fragment) -> dict[str, Any]:
         "joins": len(fragment.joins) or None,
         "schemas": [tool for tool, _ in fragment.tool_schemas],
     }
-    return {key: value for key, value in found.items() if value is not None and value != [] and value != ()}
+    return {key: value for key, value in found.items() if value not in (None, [], ()) or value is False}
 
 
 def written(found: list[dict[str, Any]]) -> str:

@@ -1,0 +1,180 @@
+"""Prices exact to the micro-dollar, worked out by hand from the vendors' price lists."""
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from genai_prices import Usage, calc_price
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.errors import ConfigError
+from collector.pricing import Prices
+from detectors.model import CostBasis, SessionKey, Step, StepKind
+
+AT = int(dt.datetime(2025, 11, 20, tzinfo=dt.UTC).timestamp()) * 10**9
+prices = Prices()
+
+HAND_PRICED = [
+    # OpenAI gpt-4o: 2.50 in, 1.25 cached, 10 out.
+    ("openai", "gpt-4o", {"input_tokens": 412, "output_tokens": 28}, "0.00131"),
+    ("openai", "gpt-4o", {"input_tokens": 663, "cached_input_tokens": 384, "output_tokens": 35}, "0.0015275"),
+    # gpt-5-mini: 0.25 in, 0.025 cached, 2 out; reasoning is output like any other.
+    ("openai", "gpt-5-mini", {"input_tokens": 2500, "cached_input_tokens": 1400, "output_tokens": 57, "reasoning_tokens": 11}, "0.000424"),
+    # Anthropic Sonnet 4.5: 3 in, 0.30 read, 3.75 written, 15 out; twice that, and 22.50 out, past 200,000 tokens of input.
+    ("anthropic", "claude-sonnet-4-5", {"input_tokens": 1000, "output_tokens": 100}, "0.0045"),
+    (
+        "anthropic",
+        "claude-sonnet-4-5",
+        {"input_tokens": 1000, "cached_input_tokens": 600, "cache_write_tokens": 300, "output_tokens": 100},
+        "0.003105",
+    ),
+    ("anthropic", "claude-sonnet-4-5", {"input_tokens": 200_000, "output_tokens": 0}, "0.6"),
+    ("anthropic", "claude-sonnet-4-5", {"input_tokens": 200_001, "output_tokens": 10}, "1.200231"),
+    # Gemini 2.5 Pro: 1.25 in, 0.125 cached, 10 out; 2.50, 0.25 and 15 past 200,000.
+    ("google", "gemini-2.5-pro", {"input_tokens": 1000, "cached_input_tokens": 400, "output_tokens": 50}, "0.0013"),
+    ("google", "gemini-2.5-pro", {"input_tokens": 300_000, "cached_input_tokens": 100_000, "output_tokens": 1000}, "0.54"),
+]
+
+
+def usd(provider: str | None, model: str | None, at_ns: int = AT, own: Prices = prices, **tokens: Any) -> Decimal | None:
+    return own.price(provider, model, at_ns=at_ns, **tokens)[0]
+
+
+@pytest.mark.parametrize(("provider", "model", "tokens", "cost"), HAND_PRICED)
+def test_hand_priced(provider: str, model: str, tokens: dict[str, int], cost: str) -> None:
+    found, basis = prices.price(
+        provider, model, at_ns=AT, input_tokens=tokens.pop("input_tokens"), output_tokens=tokens.pop("output_tokens"), **tokens
+    )
+    assert str(found) == cost
+    assert basis is CostBasis.COMPUTED
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gpt-4o",
+        "GPT-4o",
+        "gpt-4o-2024-11-20",
+        "gpt-4o-2099-01-01",
+        "openai/gpt-4o",
+        "azure/gpt-4o",
+        "litellm/openai/gpt-4o",
+    ],
+)
+@pytest.mark.parametrize("provider", ["openai", "OpenAI", "langchain", "strands-agents", None, ""])
+def test_the_models_name_says_what_it_costs(provider: str | None, model: str) -> None:
+    assert usd(provider, model, input_tokens=1000, output_tokens=100) == Decimal("0.0035")
+
+
+@pytest.mark.parametrize(
+    "model", ["claude-sonnet-4-5-20250929", "anthropic/claude-sonnet-4-5", "claude-sonnet-4-5@20250929", "claude-sonnet-4-5-latest"]
+)
+def test_dates_and_aliases_of_anthropic(model: str) -> None:
+    assert usd("gateway", model, input_tokens=1000, output_tokens=100) == Decimal("0.0045")
+
+
+def test_a_cloud_that_names_the_model_its_own_way() -> None:
+    assert usd("aws.bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", input_tokens=1000, output_tokens=100) is not None
+    assert prices.context_window(None, "models/gemini-2.5-pro") == 1_048_576
+
+
+def test_a_price_changes_on_its_day() -> None:
+    # Sonnet 4.6 has no dearer tier for long contexts from 13 March 2026 on.
+    before, after = (int(dt.datetime(2026, 3, day, tzinfo=dt.UTC).timestamp()) * 10**9 for day in (12, 13))
+    tokens = {"input_tokens": 300_000, "output_tokens": 0}
+    assert usd("anthropic", "claude-sonnet-4-6", before, **tokens) == Decimal("1.8")
+    assert usd("anthropic", "claude-sonnet-4-6", after, **tokens) == Decimal("0.9")
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [
+        ("no-such-model", {"input_tokens": 1, "output_tokens": 1}),
+        ("gpt-4o", {"input_tokens": None, "output_tokens": 1}),
+        ("gpt-4o", {"input_tokens": 1, "output_tokens": None}),
+        (None, {"input_tokens": 1, "output_tokens": 1}),
+        ("", {"input_tokens": 1, "output_tokens": 1}),
+        ("x" * 5000, {"input_tokens": 1, "output_tokens": 1}),
+    ],
+)
+def test_what_is_unknown_is_unmetered(model: str | None, tokens: dict[str, Any]) -> None:
+    assert prices.price("openai", model, at_ns=AT, **tokens) == (None, CostBasis.UNMETERED)
+
+
+def test_overrides_win_and_reach_dated_names() -> None:
+    own = Prices(
+        {
+            "GPT-4o": {"input_per_million": 1.1, "output_per_million": "2"},
+            "ours": {"input_per_million": 1, "output_per_million": 1, "cached_input_per_million": 0},
+        },
+        {"gpt-4o": 1000, "ours": 5},
+    )
+    assert usd("openai", "openai/gpt-4o-2024-11-20", own=own, input_tokens=10, cached_input_tokens=5, output_tokens=1) == Decimal(
+        "0.000013"
+    )
+    assert usd(None, "ours", own=own, input_tokens=10, cached_input_tokens=4, output_tokens=1) == Decimal("0.000007")
+    assert own.context_window("openai", "gpt-4o-2024-11-20") == 1000
+    assert own.context_window(None, "ours") == 5
+    assert own.context_window(None, "gpt-5") == prices.context_window(None, "gpt-5")
+
+
+def test_parts_larger_than_the_whole_are_never_charged_twice() -> None:
+    assert usd("openai", "gpt-4o", input_tokens=100, cached_input_tokens=500, output_tokens=0) == Decimal("0.000125")
+    assert usd("anthropic", "claude-sonnet-4-5", input_tokens=10, cached_input_tokens=8, cache_write_tokens=9, output_tokens=0) == Decimal(
+        "0.0000099"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "windows", "says"),
+    [
+        ({"m": {"input_per_million": 1}}, {}, "prices.overrides.m.output_per_million is missing"),
+        ({"m": {"input_per_million": -1, "output_per_million": 1}}, {}, "prices.overrides.m.input_per_million is -1"),
+        ({"m": {"input_per_million": "x", "output_per_million": 1}}, {}, "is 'x'"),
+        ({"m": {"input_per_million": True, "output_per_million": 1}}, {}, "is True"),
+        ({"m": {"input_per_million": 1, "output_per_million": 1, "inptu": 1}}, {}, "inptu is not a price"),
+        ({}, {"m": 0}, "prices.context_windows.m is 0"),
+    ],
+)
+def test_wrong_configuration_says_where(overrides: Any, windows: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Prices(overrides, windows)
+
+
+def test_the_version_names_the_prices() -> None:
+    own = {"m": {"input_per_million": 1, "output_per_million": 2}}
+    assert prices.version == Prices().version
+    assert Prices(own).version == Prices(dict(own)).version
+    assert len({prices.version, Prices(own).version, Prices(None, {"m": 3}).version}) == 3
+
+
+def test_a_step_gets_cost_and_window() -> None:
+    step = Step(
+        seq=1,
+        session=SessionKey("t", "", "s"),
+        kind=StepKind.LLM,
+        started_ns=AT,
+        ended_ns=AT,
+        model="gpt-4o",
+        input_tokens=64_000,
+        output_tokens=0,
+    )
+    found = prices.priced(step)
+    assert (found.cost_usd, found.cost_basis, found.context_window) == (Decimal("0.16"), CostBasis.COMPUTED, 128_000)
+    assert found.context_utilization == 0.5
+
+
+@given(
+    st.sampled_from(["gpt-4o", "gpt-5-mini", "claude-sonnet-4-5", "claude-haiku-4-5", "gemini-2.5-pro", "deepseek-chat"]),
+    st.integers(0, 400_000),
+    st.integers(0, 50_000),
+    st.floats(0, 1),
+    st.integers(1_700_000_000, 1_900_000_000),
+)
+def test_agrees_with_the_tables_own_arithmetic(model: str, told: int, said: int, share: float, at: int) -> None:
+    read = int(told * share)
+    usage = Usage(input_tokens=told, output_tokens=said, cache_read_tokens=read)
+    expected = calc_price(usage, model, genai_request_timestamp=dt.datetime.fromtimestamp(at, dt.UTC)).total_price
+    assert usd(None, model, at * 10**9, input_tokens=told, output_tokens=said, cached_input_tokens=read) == expected
