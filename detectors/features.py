@@ -74,6 +74,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """0–1: largest share of words in common with a remembered result of the same tool. Measured only where little is new."""
     same_result_as: int | None = None
     """Sequence number of the remembered call that returned the same, volatile parts aside."""
+    same_outcome: bool = False
+    """The same call, when it was last made, returned the same."""
     failed: bool = False
     """The step ended in an error, or brought little new and reads as one."""
     found_nothing: bool = False
@@ -252,6 +254,7 @@ class FeatureState:
             first=first,
             result_similarity=alike,
             same_result_as=same_result,
+            same_outcome=same is not None and _same_outcome(call, tool.calls),
             failed=step.error is True or (stale and reads_as_failure(answer)),
             found_nothing=stale and reads_as_nothing_found(answer),
             polls=stale and same is not None and reads_as_polling(name, answer, total),
@@ -335,6 +338,16 @@ def _most_similar_result(call: _Call, calls: deque[_Call]) -> tuple[float | None
         if best is None or share > best:
             best = share
     return best, None
+
+
+def _same_outcome(call: _Call, calls: deque[_Call]) -> bool:
+    """Whether the last remembered call with the same arguments returned the same. `_most_similar_result` has masked both."""
+    last = next((other for other in reversed(calls) if other.identity == call.identity), None)
+    if last is None:
+        return False
+    if last.result == call.result and last.returned == call.returned:
+        return True
+    return call.masked is not None and last.masked == call.masked
 
 
 def _enumerates(text: str, calls: deque[_Call]) -> bool:

@@ -18,18 +18,26 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     window_calls: int = 8
     """Calls looked back on."""
-    warn_stale_calls: float = 2.5
+    warn_stale_calls: float = 1.85
     """Sum of staleness in the window from which to warn, in calls."""
-    critical_stale_calls: float = 3.5
-    """Sum of staleness in the window from which it is a loop, in calls."""
+    critical_stale_calls: float = 2.75
+    """Sum of staleness in the window from which it is a loop, in calls: the third repetition, of failures the fourth."""
     halt_stale_calls: int = 10
-    """Stale calls with none between that brought something, from which halting is justified."""
-    max_novelty: float = 0.2
+    """Stale calls in the last `halt_window_calls` from which halting is justified."""
+    halt_window_calls: int = 12
+    """Calls looked back on before halting."""
+    doubt: float = 0.9
+    """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it."""
+    max_novelty: float = 0.15
     """Share of unseen words (0–1) up to which a result brought nothing new."""
+    max_answer_novelty: float = 0.35
+    """The same for an agent asked the same again: no two answers in free words are equal."""
     min_argument_similarity: float = 0.6
     """Share of common words (0–1) from which a call is the same request in other words."""
-    min_result_similarity: float = 0.8
+    min_result_similarity: float = 0.85
     """Share of common words (0–1) from which a result is the same as an earlier one."""
+    min_speech_similarity: float = 0.7
+    """Likeness (0–1) from which a model says the same again."""
     acknowledgement_words: int = 8
     """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
 
@@ -45,9 +53,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
     whose items are sentences. It misses a loop whose results differ in every word each time, such as a feed read again
     and again, and one that visits something new at every third call. It judges words, not meaning.
 
-    **Parameters** (`Config`): `window_calls` (calls), `warn_stale_calls` and `critical_stale_calls` (calls, summed),
-    `halt_stale_calls` (calls), `max_novelty`, `min_argument_similarity`, `min_result_similarity` (shares, 0–1),
-    `acknowledgement_words` (words).
+    **Parameters** (`Config`): `window_calls`, `halt_window_calls` (calls), `warn_stale_calls`, `critical_stale_calls`,
+    `halt_stale_calls` (calls, summed), `doubt` (0–1), `max_novelty`, `max_answer_novelty`, `min_argument_similarity`,
+    `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
 
@@ -55,7 +63,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     >>> asked = ["q3 revenue acme", "acme q3 revenue", "revenue of acme in q3", "acme revenue q3 2024", "q3 acme sales revenue"]
     >>> searches = [tool("search", {"q": q}, "Acme makes robots. No figures are published.") for q in asked]
     >>> [(step.seq, signal.severity.value) for step, signal in run(SoftLoop, session(*searches))]
-    [(4, 'warning'), (5, 'critical')]
+    [(3, 'warning'), (4, 'critical')]
 
     A list gone through item by item, each acknowledged alike:
 
@@ -74,8 +82,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
         self._window: deque[tuple[int, float, StepFeatures]] = deque(maxlen=config.window_calls)
+        self._stale: deque[bool] = deque(maxlen=config.halt_window_calls)
         self._sum = 0.0
-        self._streak = 0
+        self._speaking = False
         self._open = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
@@ -98,55 +107,60 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if len(self._window) == self.config.window_calls:
             self._sum -= self._window[0][1]
         self._window.append((seq, stale, features))
+        self._stale.append(stale > 0)
         self._sum += stale
-        if stale > 0:
-            self._streak += 1
-        elif stale < 0:
-            self._streak = 0
 
     def _staleness(self, features: StepFeatures) -> float | None:
         """Weighs a step: 1 brought nothing, 0 neither way, below 0 progress. None: says nothing about it."""
         config = self.config
         if not features.is_call:
             return self._repeated_speech(features)
-        if features.result_novelty is None:
+        self._speaking = False
+        novelty = features.result_novelty
+        if novelty is None:
             return None
         if features.first:
             return 0.0
         if features.polls:
-            return None  # waiting is the other detectors' business: unchanged polls are an exact loop, after much longer
+            return None  # waiting is for `exact_loop`, which is more patient with it
         same_call = features.same_call_as is not None
         same_result = features.same_result_as is not None
-        alike = features.result_similarity or 0.0
-        enough = config.min_result_similarity * (0.6 if same_call else 1.0)
-        nothing_new = same_result or ((features.result_novelty or 0.0) <= config.max_novelty and alike >= enough)
-        if same_call and not same_result and features.new_words and features.result_words <= 12:
-            nothing_new = False  # a short answer to the same question that changed is a counter, a status, a test result
-        if not nothing_new:
-            return -0.25 if (features.result_novelty or 0.0) > 0.5 else 0.0
+        an_agent = (features.key or "").startswith("agent:")
+        if not same_result and not self._alike(features, novelty, same_call):
+            if an_agent and same_call and novelty <= config.max_answer_novelty:
+                return config.doubt
+            return -0.25 if novelty > 0.5 else 0.0
         if same_call:
-            return 1.0
+            if same_result and not features.same_outcome:
+                return 0.0  # the answer to this call changed, if only to one that was seen before: something moves
+            return config.doubt if features.failed else 1.0
         short = features.result_words <= config.acknowledgement_words
-        if features.enumerates and (short or not same_result) and not features.failed:
-            return 0.0
         if features.failed:
-            return 1.0
+            return config.doubt
+        if features.enumerates and (short or not same_result):
+            return 0.0
         if features.writes and features.argument_news:
             return -0.25
         if features.found_nothing and features.result_words:
             return 1.0
-        similar = features.argument_similarity or 0.0
-        if short and features.argument_news and not features.asks and similar < 0.9:
+        if not same_result or (short and features.argument_news and not features.asks and not an_agent):
             return 0.0
-        weight = 1.0 if similar >= config.min_argument_similarity else 0.75
-        return weight if same_result else weight / 2
+        return 1.0 if (features.argument_similarity or 0.0) >= config.min_argument_similarity else config.doubt
 
-    @staticmethod
-    def _repeated_speech(features: StepFeatures) -> float | None:
-        """A model that says again what it said before counts half: it may only be polite."""
-        if len(features.arguments) < 20:
+    def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
+        """Whether the result, though not the same, brought nothing new."""
+        config = self.config
+        if same_call and features.result_words <= 12:
+            return False  # a short answer to the same question that changed is a counter, a status, a test result
+        needed = config.min_result_similarity * (0.6 if same_call else 1.0)
+        return novelty <= config.max_novelty and (features.result_similarity or 0.0) >= needed
+
+    def _repeated_speech(self, features: StepFeatures) -> float | None:
+        """Weighs what a model said after it had spoken already, with no call between: calls speak for themselves."""
+        speaking, self._speaking = self._speaking, True
+        if not speaking or len(features.arguments) < 20:
             return None
-        return 0.5 if (features.argument_similarity or 0.0) >= 0.7 else None
+        return self.config.doubt if (features.argument_similarity or 0.0) >= self.config.min_speech_similarity else None
 
     def _signal(self) -> Signal:
         config = self.config
@@ -154,9 +168,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         critical = self._sum >= config.critical_stale_calls
         often = Counter(features.key or "" for _, features in stale).most_common(2)
         what = " and ".join(quote(key.partition(":")[2] or key, 60) for key, _ in often)
-        count = max(self._streak, len(stale))
         evidence: dict[str, Any] = {
-            "stale_calls": count,
+            "stale_calls": len(stale),
             "window_sum": round(self._sum, 2),
             "calls": [
                 {
@@ -172,10 +185,10 @@ class SoftLoop(Detector[SoftLoopConfig]):
         }
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
-            score=min(1.0, self._sum / config.window_calls),
-            summary=f"{count} calls of {what} since step {stale[0][0]} brought nothing that was not there before.",
+            score=min(1.0, max(0.0, self._sum / config.window_calls)),
+            summary=f"{len(stale)} calls of {what} since step {stale[0][0]} brought nothing that was not there before.",
             evidence=evidence,
             threshold={"critical_stale_calls": config.critical_stale_calls} if critical else {"warn_stale_calls": config.warn_stale_calls},
             first_step_seq=stale[0][0],
-            halt_eligible=critical and self._streak >= config.halt_stale_calls,
+            halt_eligible=critical and sum(self._stale) >= config.halt_stale_calls,
         )
