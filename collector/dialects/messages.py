@@ -16,6 +16,7 @@ from detectors.model import ToolAsk
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
 _TOOL_ROLES: Final = frozenset({"tool", "function", "toolmessage"})
 _NOT_SAID: Final = _TOOL_ROLES | {"user"}
+_ROLES: Final = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}
 _MAX_TRAILING: Final = 64
 """Messages looked at after the last assistant message: a turn does not hold more."""
 
@@ -100,13 +101,13 @@ def read(item: Any) -> Message:
         return Message("", as_text(item))
     if not isinstance(item, dict):
         return Message("", None)
-    item = unwrapped(item)
-    role = item.get("role") or item.get("type") or ""
-    role = role.lower() if isinstance(role, str) else ""
-    role = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}.get(role, role)
     body = item.get("parts")
     if body is None:
+        item = unwrapped(item)
         body = item.get("content")
+    role = item.get("role") or item.get("type") or ""
+    role = role.lower() if isinstance(role, str) else ""
+    role = _ROLES.get(role, role)
     texts: list[str] = []
     asks: list[ToolAsk] = []
     answers: list[ToolAnswer] = []

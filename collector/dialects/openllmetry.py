@@ -50,7 +50,7 @@ class OpenLLMetry(OtelGenAI):
             or "gen_ai.completion.0.role" in attributes
         ):
             return True
-        if span.scope_name == "traceloop.tracer" or any(key.startswith("traceloop.") for key in attributes):
+        if span.scope_name == "traceloop.tracer" or "traceloop.association.properties.session_id" in attributes:
             return True
         return span.scope_name in _SCOPES and "gen_ai.operation.name" in attributes
 

@@ -13,6 +13,8 @@ MAX_ID: Final = 512
 """Longer ids are no ids: somebody put content there."""
 
 _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
+_REDACTS: Final = frozenset("[<_*rR \t\n")
+"""What a placeholder may begin with: most values need no regular expression."""
 _NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a", "-"})
 _FAILED_TEXT: Final = re.compile(
     r"^\s*(error\b\s*(:|-|calling|running|executing|invoking|while|in tool|during|code)|an error occurred"
@@ -27,7 +29,7 @@ def as_text(value: Any) -> str | None:
     """A non-empty string that is content: placeholders of redaction are absent content."""
     if not isinstance(value, str) or not value:
         return None
-    if value[0] in "[<_* rR" and _REDACTED.match(value) is not None:
+    if value[0] in _REDACTS and _REDACTED.match(value):
         return None
     return value
 
@@ -36,10 +38,12 @@ def as_id(value: Any) -> str | None:
     """An identifier. Placeholders are refused: a constant or scrubbed id would merge what does not belong together."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         return None
+    if 9 < len(value) <= MAX_ID and value[0] not in _REDACTS and value[-1] > " ":
+        return value
     text: str = value.strip()
-    if not text or len(text) > MAX_ID or text.lower() in _NO_ID or _REDACTED.match(text):
+    if not text or len(text) > MAX_ID or (text[0] in _REDACTS and _REDACTED.match(text)) or (len(text) < 10 and text.lower() in _NO_ID):
         return None
     return text
 
