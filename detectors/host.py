@@ -221,7 +221,7 @@ class DetectorHost:
             if episode is not None:
                 episode.open = False
             return
-        if answer is None or self.context.steps <= self.context.grace_until_step:
+        if answer is None or 0 < self.context.grace_until_step >= self.context.steps:
             return
         if episode is None:
             episode = watch.covering(answer, seen.seq) if self._replaying else None

@@ -127,6 +127,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
         same_result = features.same_result_as is not None
         an_agent = (features.key or "").startswith("agent:")
         if not same_result and not self._alike(features, novelty, same_call):
+            similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity
+            if features.found_nothing and similar and not features.enumerates and novelty <= config.max_novelty:
+                return config.doubt
             if an_agent and same_call and novelty <= config.max_answer_novelty:
                 return config.doubt
             return -0.25 if novelty > 0.5 else 0.0

@@ -24,7 +24,7 @@ _VOLATILE: Final = re.compile(
 )
 _FAILURE: Final = re.compile(
     r"\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|timeout|timed[ _]out|"
-    r"unable|cannot|can't|could not|couldn't|no such|does(?:n't| not) exist|command not found|\w+(?:error|exception))\b"
+    r"unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|does(?:n't| not) exist|command not found|\w+(?:error|exception))\b"
     r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"
 )
 _NOTHING_FOUND: Final = re.compile(
