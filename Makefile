@@ -23,7 +23,7 @@ bench: $(VENV)
 	$(BIN)/python -m benchmarks
 
 generate: $(VENV)
-	$(BIN)/overcurrent generate --repository .
+	$(BIN)/overcurrent generate .
 
 system-packages:
 	@./scripts/system-packages

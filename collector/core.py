@@ -58,9 +58,10 @@ class Core:
         self.index = SessionIndex(self.control.database)
         self.prices = prices_of(config)
         self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
-        self._history = RecordedHistory(self.store, self._known)
+        self.history = RecordedHistory(self.store, self._known)
         self._unflushed: dict[SessionKey, None] = {}
         self.snapshot = Snapshot()
+        self._refusal: str | None = None
         self._snapshot_at = 0.0
         assembler, sessions = self._restored()
         self.pipeline = Pipeline(store=self.store, assembler=assembler, sessions=sessions, observer=self, recover=self._restored)
@@ -78,7 +79,7 @@ class Core:
         assembler.restore(self.store.tail(RESTORED_EVENTS))
         sessions = Sessions(
             policy=self.policy,
-            history=self._history,
+            history=self.history,
             max_live=self.config.sessions.max_live,
             idle_timeout_ns=int(self.config.sessions.idle_timeout * 1e9),
             seen=self._saw,
@@ -120,7 +121,10 @@ class Core:
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """For `Admission`: commits a group and answers each request."""
         self._batch = BatchCounts()
-        return self.pipeline.process(requests)
+        outcomes = self.pipeline.process(requests)
+        refused = next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None)
+        self._refusal = None if refused is None else refused.message
+        return outcomes
 
     def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: dict[str, int]) -> None:
         for signal, count in duplicates.items():
@@ -173,7 +177,10 @@ class Core:
             self.pipeline.idle(now_ns)
             self.flush()
         except StoreUnavailable as error:
+            self._refusal = error.message
             logger.error("the store refuses, senders are told to retry: %s", error.message)  # noqa: TRY400
+        else:
+            self._refusal = None
         # Counting tens of thousands of sessions takes a while: not more often than a scrape can use.
         pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
         if now_ns / 1e9 - self._snapshot_at >= pause:
@@ -254,6 +261,14 @@ class Core:
             self._record_halt(halt.session, halt.generation, verb, halt_reason)
         self.on_halt()
         return halt
+
+    def acknowledge(self, halt_id: str, status: str) -> Halt:
+        """Takes a runtime's word; safe from any thread. Raises NotFound."""
+        return self.control.acknowledge(halt_id, status, now_ns=self._clock_ns())
+
+    def not_ready(self) -> list[str]:
+        """Why the service should get no traffic; safe from any thread."""
+        return [] if self._refusal is None else [self._refusal]
 
     def _record_halt(self, key: SessionKey, generation: int, verb: Verb, halt_reason: str | None) -> None:
         at_ns = self._clock_ns()

@@ -1,0 +1,145 @@
+"""The only place that constructs the service: what is started, in which order, and how it stops."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry
+
+from collector.config import Address, Config
+from collector.core import Core
+from collector.dialects import DIALECTS
+from collector.enforcement import ACTIONS
+from collector.enforcement.action import Action
+from collector.enforcement.outbox import Outbox
+from collector.facade import RunningService
+from collector.receiver.admission import Admission
+from collector.receiver.grpc import GrpcReceiver
+from collector.receiver.http import HttpReceiver
+from collector.receiver.serve import ServerHandle, serve_asgi
+from collector.security import Authority, HostGuard
+from collector.taxonomy import HALT_REASONS
+from collector.telemetry import Snapshot, Telemetry
+from collector.web.api import create_app
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+STOP_S = 10.0
+
+
+class App:
+    """One service. `start` returns when every port answers; `stop` acknowledges or refuses what is under way, never loses it."""
+
+    def __init__(self, config: Config) -> None:
+        """Opens the stores. Raises ConfigError, StoreUnavailable."""
+        self.config = config
+        self._core: Core | None = None
+        self.telemetry = Telemetry(
+            CollectorRegistry(),
+            snapshot=self._snapshot,
+            detectors=tuple(config.detectors),
+            halt_reasons=HALT_REASONS,
+            dialects=tuple(dialect.name for dialect in DIALECTS),
+            agent_types=tuple(config.agent_types),
+            mode_of=lambda detector, _: config.detectors[detector].mode,
+            queue_limit_bytes=config.receivers.queue_bytes,
+            version=version("overcurrent"),
+        )
+        self.core = self._core = Core(config, config.storage.data_dir, self.telemetry)
+        self.admission = Admission(self.core.process, queue_bytes=config.receivers.queue_bytes, telemetry=self.telemetry)
+        self.service = RunningService(self.core, self.admission)
+        self._authority = Authority(config.security.tokens)
+        self._grpc: GrpcReceiver | None = None
+        self._servers: list[ServerHandle] = []
+        self._actions: list[Action] = []
+        self._outboxes: list[Outbox] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self.addresses: dict[str, Address] = {}
+        """Where everything listens, by configuration key."""
+
+    def _snapshot(self) -> Snapshot:
+        return self._core.snapshot if self._core is not None else Snapshot()
+
+    async def start(self) -> None:
+        """Starts the ingest thread, the outbox, and the three ports. Raises ConfigError where a port is taken."""
+        config = self.config
+        receivers, tls = config.receivers, config.security.tls or None
+        self.admission.start()
+        for action_type in ACTIONS.values():
+            action = action_type()
+            outbox = Outbox(self.core.control, action, observe=lambda reply: self.telemetry.webhook_delivery(reply.value))
+            self._actions.append(action)
+            self._outboxes.append(outbox)
+            await outbox.start(self.core.runtimes())
+        self.core.on_halt = self._wake
+        self._wake()
+        self._ticker = asyncio.create_task(self._tick(), name="overcurrent-tick")
+        self._grpc = GrpcReceiver(
+            self.admission,
+            address=receivers.otlp_grpc,
+            max_request_bytes=receivers.max_request_bytes,
+            authority=self._authority,
+            tls=tls,
+            telemetry=self.telemetry,
+        )
+        self.addresses["receivers.otlp_grpc"] = Address(receivers.otlp_grpc.host, await self._grpc.start())
+        http = HttpReceiver(
+            self.admission,
+            address=receivers.otlp_http,
+            max_request_bytes=receivers.max_request_bytes,
+            authority=self._authority,
+            allowed_hosts=config.security.allowed_hosts,
+            telemetry=self.telemetry,
+        )
+        api = create_app(self.service, authority=self._authority, metrics=self.telemetry.render, detectors=tuple(config.detectors))
+        guarded = HostGuard(api, bound=[config.web.listen], allowed=config.security.allowed_hosts)
+        for key, app, address in (("receivers.otlp_http", http.app, receivers.otlp_http), ("web.listen", guarded, config.web.listen)):
+            handle = await serve_asgi(app, address.host, address.port, tls, key=key)
+            self._servers.append(handle)
+            self.addresses[key] = Address(address.host, handle.port)
+
+    def _wake(self) -> None:
+        for outbox in self._outboxes:
+            outbox.wake()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(Exception):  # `Core.tick` logs what it can name; the next second tries again
+                await asyncio.wrap_future(self.admission.call(self.core.tick))
+
+    async def stop(self) -> None:
+        """Stops in the order in which nothing acknowledged can get lost: receivers, queue, outbox, stores."""
+        if self._grpc is not None:
+            await self._grpc.stop(2.0)
+        for handle in self._servers:
+            await handle.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        if not await asyncio.to_thread(self.admission.drain_and_stop, STOP_S):
+            logger.warning("stopped before the queue was empty; its senders were told to retry")
+        for outbox in self._outboxes:
+            await outbox.stop()
+        for action in self._actions:
+            await action.aclose()
+        self.core.close()
+
+
+async def serve(config: Config, *, started: Callable[[App], None]) -> None:
+    """Runs the service until SIGINT or SIGTERM. `started` is told when everything listens."""
+    app = App(config)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    try:
+        await app.start()
+        started(app)
+        await stop.wait()
+    finally:
+        await app.stop()

@@ -1,0 +1,32 @@
+"""`overcurrent check-config`: says whether a file is right, and what it arms."""
+
+import os
+from pathlib import Path
+
+import click
+import orjson
+
+from collector.cli.main import format_option
+from collector.config import Config
+
+
+@click.command(name="check-config")
+@click.argument("file", type=click.Path(path_type=Path))
+@format_option
+def command(file: Path, format_: str) -> None:
+    """Validates a configuration file, with the environment laid over it. Exit status 2 and a line for each mistake."""
+    config = Config.load(file, os.environ)
+    modes = {name: settings.mode for name, settings in config.detectors.items()}
+    armed = sorted(name for name, mode in modes.items() if mode in {"compact", "pause", "halt"})
+    if format_ == "json":
+        print(
+            orjson.dumps(
+                {"file": str(file), "valid": True, "policy": config.fingerprint, "modes": modes}, option=orjson.OPT_INDENT_2
+            ).decode()
+        )
+    else:
+        print(
+            f"{file}: valid (policy {config.fingerprint}); armed: {', '.join(armed) or 'nothing, every detector is in shadow or alert mode'}"
+        )
+        if armed and not config.actions.runtimes:
+            print("note: detectors are armed but actions.runtimes is empty: halts will be recorded and delivered to nobody")

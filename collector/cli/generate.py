@@ -1,0 +1,28 @@
+"""`overcurrent generate`: rules, routes, runbooks and dashboards from the taxonomy."""
+
+from pathlib import Path
+
+import click
+import orjson
+
+from collector.cli.main import format_option
+from collector.generate import Places, generate
+
+
+@click.command(name="generate")
+@click.argument("out_dir", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--listen", default=Places.listen, show_default=True, help="The service, as Prometheus and Alertmanager reach it.")
+@click.option("--alertmanager", default=Places.alertmanager, show_default=True, help="Alertmanager, as Prometheus reaches it.")
+@click.option("--runbooks", default=Places.runbooks, show_default=True, help="What runbook links begin with.")
+@click.option("--grafana", default=Places.grafana, show_default=True, help="Grafana, for links to dashboards.")
+@click.option("--team", default=Places.team, show_default=True, help="The label team of every alert.")
+@format_option
+def command(out_dir: Path, listen: str, alertmanager: str, runbooks: str, grafana: str, team: str, format_: str) -> None:
+    """Writes Prometheus rules, Alertmanager routes, runbooks and Grafana dashboards below OUT_DIR."""
+    places = Places(listen=listen, alertmanager=alertmanager, runbooks=runbooks, grafana=grafana, team=team)
+    written = generate(out_dir, places)
+    if format_ == "json":
+        print(orjson.dumps([str(path) for path in written]).decode())
+    else:
+        for path in written:
+            print(path)

@@ -1,0 +1,27 @@
+"""`overcurrent release`: lets a halted session go on."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+import orjson
+from rich.console import Console
+
+from collector.cli.client import connect, service_options
+from collector.cli.main import format_option
+from collector.cli.tables import print_halts
+
+
+@click.command(name="release")
+@click.argument("session_id")
+@click.option("--note", default="", help="Why; the audit trail gets it.")
+@service_options
+@format_option
+def command(session_id: str, note: str, url: str | None, token_file: Path | None, data_dir: Path, format_: str) -> None:
+    """Lets a halted or paused session go on. Its detectors start anew, quiet for the first few steps."""
+    client = connect(url, token_file, data_dir)
+    halt = client.post(f"sessions/{quote(session_id, safe='')}/release", {"note": note} if note else {})
+    if format_ == "json":
+        print(orjson.dumps(halt, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print_halts(Console(), [halt])
