@@ -91,7 +91,7 @@ class GrpcReceiver:
             ) from None
 
 
-class _Exports(grpc.GenericRpcHandler[bytes, bytes]):
+class _Exports(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs alone
     """The three Export methods. Tokens are checked before the body is read."""
 
     def __init__(self, admission: Admission, authority: Authority, telemetry: IngestTelemetry, now_ns: Callable[[], int]) -> None:
@@ -101,7 +101,7 @@ class _Exports(grpc.GenericRpcHandler[bytes, bytes]):
         self._now_ns = now_ns
         self._signals: Final[dict[str, Signal]] = {f"/{service}/Export": signal for signal, service in SERVICES.items()}
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         signal = self._signals.get(handler_call_details.method)
         if signal is None:
             return None
