@@ -136,11 +136,12 @@ class FeatureState:
     about 20 KB for a session of ordinary calls, under 2 MB for one made to fill it.
     """
 
-    __slots__ = ("_remembered", "_tools")
+    __slots__ = ("_remembered", "_results_seen", "_tools")
 
     def __init__(self) -> None:
         self._tools: dict[str, _Tool] = {}
         self._remembered = 0
+        self._results_seen = False
 
     def observe(self, step: Step) -> StepFeatures:
         """Takes in the next step and compares it with the ones before. Never raises on odd content."""
@@ -161,6 +162,10 @@ class FeatureState:
             result = step.error_message
         if arguments is None and result is None:
             return StepFeatures(key=key, is_call=True, failed=step.error is True)
+        if result:
+            self._results_seen = True
+        elif self._results_seen and kind is not StepKind.AGENT:
+            result = ""  # senders leave an empty attribute out: where results are captured, a missing one is empty
         return self._called(step, key, arguments, result)
 
     def _tool(self, key: str) -> _Tool:

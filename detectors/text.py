@@ -24,8 +24,9 @@ _VOLATILE: Final = re.compile(
 )
 _FAILURE: Final = re.compile(
     r"\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|timeout|timed[ _]out|"
-    r"unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|does(?:n't| not) exist|command not found|\w+(?:error|exception))\b"
-    r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"
+    r"unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|command not found|"
+    r"does(?:n't| not) exist|\w+(?:error|exception))\b"
+    r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"  # but not `"isError": false`, `"error": null`
 )
 _NOTHING_FOUND: Final = re.compile(
     r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
