@@ -18,6 +18,7 @@ from collector import assets, dashboards
 from collector.taxonomy import Condition, Raised, Reason, Taxonomy, taxonomy
 from detectors.model import Severity
 
+_RULES: Final = ("alerts.yml", "recording.yml", "alertmanager.yml", "prometheus.yml", "findings_test.yml")
 _DASHBOARDS: Final = ("fleet",)
 
 
@@ -68,13 +69,17 @@ def render(places: Places | None = None) -> dict[str, str]:
         groups.setdefault(alert.group, []).append(alert)
 
     templates = _templates(places)
-    files = {
-        f"rules/{name}": templates.get_template(f"{name}.j2").render(groups=groups, responses=content.responses, config=places) + "\n"
-        for name in ("alerts.yml", "recording.yml", "alertmanager.yml", "prometheus.yml")
+    values = {
+        "groups": groups,
+        "responses": content.responses,
+        "detected": content.detected,
+        "findings_panel": dashboards.load(assets.grafana() / "fleet.yml").panel_ids()["findings"],
+        "config": places,
     }
+    files = {f"rules/{name}": templates.get_template(f"{name}.j2").render(values).rstrip() + "\n" for name in _RULES}
     page = templates.get_template("runbook.md.j2")
-    for name, values in _runbooks(content):
-        text = page.render(name=name, alerts=[alert for alert in made if alert.runbook == name], **values)
+    for name, about in _runbooks(content):
+        text = page.render(name=name, alerts=[alert for alert in made if alert.runbook == name], **about)
         files[f"rules/runbooks/{name}.md"] = text.strip() + "\n"
     for name in _DASHBOARDS:
         described = dashboards.dashboard(dashboards.load(assets.grafana() / f"{name}.yml"))
@@ -214,6 +219,7 @@ def _templates(places: Places) -> Environment:
         keep_trailing_newline=False,
     )
     environment.filters["quoted"] = lambda text: json.dumps(text, ensure_ascii=False)
+    environment.filters["camel"] = _camel
     environment.filters["addressed"] = lambda text: text.replace("{{ listen }}", places.listen)
     return environment
 
