@@ -1,5 +1,6 @@
 """Bounded decompression: what comes out is limited while it comes out, whatever the input promises."""
 
+import io
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -19,14 +20,15 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """Returns `body` decompressed; `encoding` is a key of `DECODERS`.
 
     Raises TooLarge as soon as more than `limit` bytes would come out, and Malformed where `body` is not of that encoding or
-    ends early. Holds at most `limit` bytes and one chunk at any time.
+    ends early. Holds little more than `limit` bytes at any time.
     """
-    out = bytearray()
+    # unlike a list of pieces or a bytearray it gives its bytes away without a second copy
+    out = io.BytesIO()
     for piece in DECODERS[encoding](body):
-        if len(out) + len(piece) > limit:
+        if out.tell() + len(piece) > limit:
             raise TooLarge(f"the decompressed request is above receivers.max_request_bytes ({limit} bytes); send smaller batches")
-        out += piece
-    return bytes(out)
+        out.write(piece)
+    return out.getvalue()
 
 
 def _gzip(body: bytes) -> Iterator[bytes]:
@@ -40,19 +42,23 @@ def _deflate(body: bytes) -> Iterator[bytes]:
 
 
 def _inflate(body: bytes, window_bits: int, name: str) -> Iterator[bytes]:
-    rest = body
+    source = memoryview(body)
+    at, held = 0, b""
     try:
         # gzip allows several members one after the other
         while True:
             stream = zlib.decompressobj(window_bits)
             while not stream.eof:
-                piece = stream.decompress(rest, CHUNK_BYTES)
-                rest = stream.unconsumed_tail
-                if not piece and not rest and not stream.eof:
+                # a piece at a time, since zlib copies what it did not consume
+                taken = held or source[at : at + CHUNK_BYTES]
+                at += 0 if held else len(taken)
+                piece = stream.decompress(taken, CHUNK_BYTES)
+                held = stream.unconsumed_tail
+                if not piece and not held and not stream.eof and at == len(source):
                     raise Malformed(f"the {name} body ends early")
                 yield piece
-            rest = stream.unused_data
-            if not rest:
+            held = stream.unused_data
+            if not held and at == len(source):
                 return
             if window_bits != _GZIP:
                 raise Malformed(f"the {name} body has data after its end")

@@ -26,9 +26,12 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self.started_event.set()
+        try:
+            await super().startup(sockets)
+        except SystemExit:
+            # inside a task it would end the whole loop; uvicorn has logged the cause
+            raise RuntimeError("the application did not start; the log has the reason") from None
+        self.started_event.set()
 
 
 class ServerHandle:
@@ -81,7 +84,7 @@ async def serve_asgi(
     started.cancel()
     if not server.started_event.is_set():
         bound.close()
-        raise RuntimeError(f"{key}: the application did not start") from (None if task.cancelled() else task.exception())
+        await task
     return ServerHandle(server, task, bound.getsockname()[1])
 
 
