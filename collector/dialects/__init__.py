@@ -5,7 +5,9 @@ from typing import Final
 from collector.dialects.agent_framework import AgentFramework
 from collector.dialects.base import Dialect, Fragment
 from collector.dialects.copilot_cli import CopilotCLI
+from collector.dialects.google_adk import GoogleADK
 from collector.dialects.openinference import OpenInference
+from collector.dialects.openlit import OpenLIT
 from collector.dialects.openllmetry import OpenLLMetry
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.pydantic_ai import PydanticAI
@@ -18,6 +20,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     PydanticAI(),
     AgentFramework(),
     CopilotCLI(),
+    GoogleADK(),
+    OpenLIT(),
     OpenInference(),
     OpenLLMetry(),
     Strands(),

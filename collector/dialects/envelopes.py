@@ -1,11 +1,14 @@
 """What frameworks wrap around a tool's arguments and result before they write them down."""
 
 import ast
+import re
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.messages import plain_content, unwrapped
-from collector.dialects.values import as_dict, as_id, as_json, as_text, json_text
+from collector.dialects.steps import Usage, inclusive
+from collector.dialects.values import as_dict, as_id, as_int, as_json, as_text, json_text
 
+_NAME: Final = re.compile(r"^[A-Za-z_][\w.-]{0,63}$")
 _CALL: Final = frozenset({"args", "kwargs"})
 _LANGCHAIN_INPUT: Final = frozenset({"input_str", "inputs", "tags", "metadata", "kwargs"})
 
@@ -35,6 +38,25 @@ def tool_arguments(value: Any) -> str | None:
     if keys == {"kw"} and isinstance(found["kw"], dict):
         return json_text(found["kw"])
     return json_text(value)
+
+
+def dispatched(value: Any) -> tuple[str, str] | None:
+    """Tool and arguments where the traced function only dispatches: its own are exactly a tool's name and a JSON object."""
+    found = as_json(value)
+    if not isinstance(found, dict) or not found.keys() <= _CALL or found.get("kwargs"):
+        return None
+    args = found.get("args")
+    if not isinstance(args, list) or len(args) != 2 or not isinstance(args[0], str) or not _NAME.match(args[0]):
+        return None
+    return (args[0], json_text(args[1]) or "{}") if isinstance(as_json(args[1]), dict) else None
+
+
+def decoded(value: Any) -> Any:
+    """What a decorator returned: text is JSON text here, with its quotes."""
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+        inner = as_json(f"[{value}]")
+        return inner[0] if isinstance(inner, list) and len(inner) == 1 else value
+    return value
 
 
 def _langchain_arguments(envelope: dict[str, Any]) -> str | None:
@@ -85,3 +107,36 @@ def _of_command(command: dict[str, Any]) -> tuple[bool | None, str | None]:
             error = {"error": True, "success": False}.get(status) if isinstance(status, str) else None
             return error, as_id(message.get("tool_call_id"))
     return None, None
+
+
+class ReturnedCall(NamedTuple):
+    """A model call as the message that LangChain made of its response tells it."""
+
+    response_id: str
+    model: str | None
+    usage: Usage
+
+
+def returned_call(value: Any) -> ReturnedCall | None:
+    """The model call behind a LangGraph node's output, where that is one message of a model and nothing else."""
+    outputs = as_dict(value).get("outputs")
+    if isinstance(outputs, list) and len(outputs) == 1 and isinstance(outputs[0], dict):
+        outputs = outputs[0].get("update")
+    found = outputs.get("messages") if isinstance(outputs, dict) else None
+    if not isinstance(found, list) or len(found) != 1 or not isinstance(found[0], dict):
+        return None
+    message = unwrapped(found[0])
+    metadata, counts = as_dict(message.get("response_metadata")), as_dict(message.get("usage_metadata"))
+    response_id = as_id(metadata.get("id"))
+    if message.get("type") not in {"ai", "AIMessageChunk"} or response_id is None or not counts:
+        return None
+    told, said = as_dict(counts.get("input_token_details")), as_dict(counts.get("output_token_details"))
+    usage = inclusive(
+        as_int(counts.get("input_tokens")),
+        as_int(counts.get("output_tokens")),
+        read=as_int(told.get("cache_read")),
+        write=as_int(told.get("cache_creation")),
+        reasoning=as_int(said.get("reasoning")),
+        total=as_int(counts.get("total_tokens")),
+    )
+    return ReturnedCall(response_id, as_text(metadata.get("model_name")), usage)

@@ -1,5 +1,6 @@
 """OpenInference (Arize): `openinference.span.kind` and flattened messages."""
 
+import re
 from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
@@ -39,6 +40,8 @@ _NO_STEP: Final = frozenset({"EVALUATOR", "GUARDRAIL", "PROMPT", "UNKNOWN"})
 _IN: Final = "llm.input_messages."
 _OUT: Final = "llm.output_messages."
 _MAX_MESSAGES: Final = 4096
+_METHOD: Final = re.compile(r"\.(__call__|run|_run|call|acall|invoke|ainvoke)$")
+"""Where a tool has no `tool.name`, the span is named after the method that was traced."""
 
 
 class OpenInference:
@@ -74,7 +77,7 @@ class OpenInference:
             return self._llm(span)
         tool = as_text(attributes.get("tool.name"))
         if kind is StepKind.TOOL or (label == "AGENT" and tool is not None):
-            return self._tool(span, tool or as_text(span.name))
+            return self._tool(span, tool or as_text(_METHOD.sub("", span.name)))
         return self._other(span, kind)
 
     def _llm(self, span: Span) -> Fragment:
@@ -86,7 +89,16 @@ class OpenInference:
         ended = ending(span)
         if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
             ended = Ending(error=False)
-        model = as_text(first(attributes, "llm.output_model_name", "llm.model_name", "llm.input_model_name"))
+        model = as_text(
+            first(
+                attributes,
+                "llm.output_model_name",
+                "llm.response.model_name",
+                "llm.model_name",
+                "llm.input_model_name",
+                "llm.request.model_name",
+            )
+        )
         agent = _agent(span)
         return Fragment(
             step=step(
@@ -214,15 +226,12 @@ def _response(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
         if isinstance(choices, list):
             reasons = tuple(text for item in choices if isinstance(item, dict) and (text := as_text(item.get("finish_reason"))))
         reasons = reasons or as_texts(value.get("stop_reason"))
-    generations = value.get("generations")
-    while isinstance(generations, list) and generations:
-        generations = generations[0]
-    if isinstance(generations, dict):
-        message = messages.unwrapped(as_dict(generations.get("message")))
-        metadata = as_dict(message.get("response_metadata"))
-        return as_id(metadata.get("id")), reasons or as_texts(metadata.get("finish_reason"))
-    own = as_id(value.get("id"))
-    # LangChain gives a message an id of its own making.
+    generation = _generation(value)
+    message = messages.unwrapped(as_dict(generation.get("message")))
+    metadata = as_dict(message.get("response_metadata"))
+    reasons = reasons or as_texts(metadata.get("finish_reason"))
+    own = as_id(metadata.get("id")) or as_id(message.get("id")) or as_id(value.get("id"))
+    # LangChain gives a message an id of its own making where the provider's is elsewhere.
     return None if own is None or own.startswith(("run-", "lc_run-", "run--")) else own, reasons
 
 
@@ -230,7 +239,22 @@ def _exchange(attributes: Attributes) -> Exchange:
     output = _flattened(attributes, _OUT)
     told = _flattened(attributes, _IN)
     start = max((i + 1 for i, message in enumerate(told) if message.role in ASSISTANT or message.asks), default=0)
-    return messages.exchange(told[start:], output)
+    told = told[start:]
+    # The JavaScript instrumentation for LangChain flattens messages without their tool-call ids.
+    if any(ask.call_id is None for message in output for ask in message.asks):
+        generation = _generation(as_dict(attributes.get("output.value")))
+        output = [messages.read(generation["message"])] if isinstance(generation.get("message"), dict) else output
+    if any(answer.call_id is None for message in told for answer in message.answers):
+        told = messages.trailing(as_dict(attributes.get("input.value")).get("messages")) or told
+    return messages.exchange(told, output)
+
+
+def _generation(value: dict[str, Any]) -> dict[str, Any]:
+    """The one generation of LangChain's list of lists."""
+    generations = value.get("generations")
+    while isinstance(generations, list) and generations:
+        generations = generations[0]
+    return generations if isinstance(generations, dict) else {}
 
 
 def _flattened(attributes: Attributes, prefix: str) -> list[Message]:

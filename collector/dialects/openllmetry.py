@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
-from collector.dialects.envelopes import tool_arguments, tool_outcome
+from collector.dialects.envelopes import decoded, dispatched, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import ASSISTANT, Exchange, Message
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Ending, identity_only, judged, step, tool_kind
@@ -31,9 +31,11 @@ class OpenLLMetry(OtelGenAI):
     `kwargs`) are opened. A handled failure has status UNSET and `gen_ai.task.status` = success: only the ToolMessage tells.
     Tokens: input includes cached, output includes reasoning.
     Session: `traceloop.association.properties.session_id`, else `.thread_id`, `.conversation_id`; `session.id`.
+    LangGraph nodes (`execute_task`) that return one model message are twins of that model call.
     `create_agent` is a trace of its own in which nothing ran.
-    Known gaps: decorators' positional arguments have no names; 2025 releases of the OpenAI Agents instrumentation send
-    neither arguments nor results; reasoning is not sent for LangChain.
+    A decorated function that is given a name and JSON arguments dispatches to the tool of that name.
+    Known gaps: other positional arguments have no names; 2025 releases of the OpenAI Agents instrumentation send
+    neither arguments nor results; LangChain's calls have reasoning tokens only while content is sent.
     Versions seen: instrumentation 0.47 and 0.62.
     """
 
@@ -61,6 +63,41 @@ class OpenLLMetry(OtelGenAI):
         if self.kind(span) is None and _SPAN_KIND not in span.attributes:
             return identity_only(span, *self.identity(span.attributes), agent=self.agent_name(span))
         return super().translate(span)
+
+    def agent(self, span: Span) -> Fragment:
+        return self._reported(span) or super().agent(span)
+
+    def _reported(self, span: Span) -> Fragment | None:
+        """A graph's node that ran a model and returned its message alone: a second, richer record of that call.
+
+        The message has what the call's own span lacks, reasoning tokens above all. Only releases that name the operation
+        put the response id on both, by which the two are known as one.
+        """
+        attributes = span.attributes
+        if attributes.get("gen_ai.operation.name") != "execute_task":
+            return None
+        call = returned_call(first(attributes, "gen_ai.task.output", "traceloop.entity.output"))
+        if call is None:
+            return None
+        session, conversations = self.identity(attributes)
+        agent = self.agent_name(span)
+        return Fragment(
+            step=step(
+                span,
+                self.name,
+                StepKind.LLM,
+                name=call.model,
+                model=call.model,
+                agent=agent,
+                response_id=call.response_id,
+                error=False,
+                **call.usage._asdict(),
+            ),
+            session_id=session,
+            conversation_ids=conversations,
+            agent=agent,
+            twin_key=call.response_id,
+        )
 
     def kind(self, span: Span) -> StepKind | None:
         attributes = span.attributes
@@ -102,12 +139,14 @@ class OpenLLMetry(OtelGenAI):
     def tool(self, span: Span) -> Fragment | None:
         attributes = span.attributes
         name = as_text(first(attributes, "gen_ai.tool.name", "traceloop.entity.name"))
+        told = first(attributes, "gen_ai.tool.call.arguments", "traceloop.entity.input")
+        name, arguments = dispatched(told) or (name, tool_arguments(told))
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
         kind = tool_kind(name)
         if kind is None:
             return identity_only(span, session, conversations, agent)
-        outcome = tool_outcome(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output"))
+        outcome = tool_outcome(decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output")))
         known = self.ending(span)
         ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
         if outcome.error is True and ended.error_message is None:
@@ -121,7 +160,7 @@ class OpenLLMetry(OtelGenAI):
                 name=name,
                 agent=agent,
                 call_id=call_id,
-                arguments=tool_arguments(first(attributes, "gen_ai.tool.call.arguments", "traceloop.entity.input")),
+                arguments=arguments,
                 result=outcome.text,
                 **ended._asdict(),
             ),

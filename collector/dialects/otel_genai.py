@@ -1,24 +1,19 @@
 """OpenTelemetry's GenAI conventions, before and after their break at 1.37."""
 
-from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
+from collector.dialects.genai_keys import conversation_of, provider, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
-from collector.dialects.steps import Ending, Usage, ending, identity_only, inclusive, judged, log_step, step, tool_kind
+from collector.dialects.steps import Ending, ending, identity_only, judged, log_step, step, tool_kind
 from collector.dialects.values import (
     as_dict,
-    as_id,
-    as_int,
     as_json,
-    as_list,
     as_text,
     as_texts,
-    canonical,
     first,
     first_id,
-    first_int,
     json_text,
 )
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -40,52 +35,6 @@ _NO_STEP: Final = frozenset({"create_agent", "create_thread", "fetch_response"})
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 _PROMPT_EVENTS: Final = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
 _CHOICE: Final = "gen_ai.choice"
-_NO_VENDOR: Final = frozenset({"strands-agents", "microsoft.agent_framework", "langchain", "langgraph", "gcp.vertex.agent"})
-"""Frameworks that write their own name where the vendor of the model belongs."""
-
-
-def usage(attributes: Attributes) -> Usage:
-    """Token counts under all the names that the conventions and their users have given them."""
-    get = attributes.get
-    return inclusive(
-        first_int(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
-        first_int(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
-        read=first_int(
-            attributes,
-            "gen_ai.usage.cache_read.input_tokens",
-            "gen_ai.usage.cache_read_input_tokens",
-            "gen_ai.usage.details.cache_read_tokens",
-            "gen_ai.usage.input_tokens.cached",
-        ),
-        write=first_int(
-            attributes,
-            "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.cache_creation.input_tokens",
-            "gen_ai.usage.cache_creation_input_tokens",
-            "gen_ai.usage.cache_write_input_tokens",
-            "gen_ai.usage.details.cache_write_tokens",
-        ),
-        reasoning=first_int(
-            attributes,
-            "gen_ai.usage.reasoning.output_tokens",
-            "gen_ai.usage.reasoning_tokens",
-            "gen_ai.usage.details.reasoning_tokens",
-            "gen_ai.usage.output_tokens.reasoning",
-        ),
-        total=as_int(get("gen_ai.usage.total_tokens")),
-    )
-
-
-def provider(attributes: Attributes) -> str | None:
-    """Vendor of the model, as far as the attribute names one."""
-    name = as_text(first(attributes, "gen_ai.provider.name", "gen_ai.system"))
-    return None if name in _NO_VENDOR else name
-
-
-def conversation_of(attributes: Attributes) -> str | None:
-    """Id of the conversation. Some agents put the previous response's id there, which changes with every call."""
-    found = first_id(attributes, "gen_ai.conversation.id")
-    return None if found is None or found.startswith("resp_") else found
 
 
 class OtelGenAI:
@@ -393,27 +342,3 @@ def _choice(body: dict[str, Any]) -> Message:
     if isinstance(content, dict):
         return messages.read({"role": "assistant", **content})
     return messages.read({"role": "assistant", "content": message, "tool_calls": as_json(body.get("tool_calls"))})
-
-
-def tool_schemas(definitions: Any) -> tuple[tuple[str, str], ...]:
-    """Tools and the JSON Schema of their arguments, canonical, out of `gen_ai.tool.definitions`."""
-    if isinstance(definitions, str):
-        return _schemas_of_text(definitions)
-    return _schemas(definitions) if definitions else ()
-
-
-@lru_cache(maxsize=64)
-def _schemas_of_text(definitions: str) -> tuple[tuple[str, str], ...]:
-    # Every call of an agent repeats the same definitions, often tens of kilobytes.
-    return _schemas(definitions)
-
-
-def _schemas(definitions: Any) -> tuple[tuple[str, str], ...]:
-    found = []
-    for item in as_list(definitions):
-        function = (as_dict(item.get("function")) or item) if isinstance(item, dict) else {}
-        name = as_id(function.get("name"))
-        schema = canonical(as_dict(first(function, "parameters", "input_schema", "parametersJsonSchema", "parameters_json_schema")))
-        if name and schema:
-            found.append((name, schema))
-    return tuple(found)

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from collector.dialects.base import Fragment
-from collector.dialects.otel_genai import conversation_of
+from collector.dialects.genai_keys import conversation_of
 from collector.dialects.steps import identity_only
 from collector.dialects.values import first_id
 from collector.telemetry_data import LogRecord, Span

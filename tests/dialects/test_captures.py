@@ -15,7 +15,15 @@ TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tok
 
 
 def steps_of(found: list[Fragment], kind: StepKind) -> list[Step]:
-    return [item.step for item in found if item.step is not None and item.step.kind is kind and not item.supplements]
+    """Steps of one kind, the first of twins only, without what only completes others."""
+    twins: set[str] = set()
+    steps = []
+    for item in found:
+        if item.step is None or item.step.kind is not kind or item.supplements or item.twin_key in twins:
+            continue
+        twins |= {item.twin_key} if item.twin_key else set()
+        steps.append(item.step)
+    return steps
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)

@@ -1,0 +1,84 @@
+"""Google's Agent Development Kit."""
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from collector.dialects import messages
+from collector.dialects.base import Fragment
+from collector.dialects.messages import Exchange
+from collector.dialects.otel_genai import OtelGenAI
+from collector.dialects.steps import identity_only
+from collector.dialects.values import as_dict, as_text, first, first_id
+from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import StepKind
+
+_OWN: Final = "gcp.vertex.agent."
+_NOT_SENT: Final = frozenset({"N/A", "{}", "<not serializable>"})
+
+
+class GoogleADK(OtelGenAI):
+    """Google ADK 1 and 2: GenAI conventions, and its own keys of before.
+
+    Recognises: scope `gcp.vertex.agent`.
+    Keys: as `OtelGenAI`; 2025 releases have `call_llm` without an operation, with `gcp.vertex.agent.llm_request` and
+    `.llm_response` as JSON, and tools with `.tool_call_args`, `.tool_response`. By default content comes in log records
+    only, if at all. For parallel calls there is one more tool span, `(merged tools)`: no call. `TOOL_ERROR` is all that
+    a tool's failure says.
+    Tokens: input includes cached. Through LiteLLM the output has the reasoning added a second time: it is taken off where
+    the model is none of Google's.
+    Session: `gen_ai.conversation.id`, or `gcp.vertex.agent.session_id` on model calls only.
+    Known gaps: finish reason is `stop` even where tools were called; with default flags tools have no arguments.
+    Versions seen: google-adk 1.14 and 2.13.
+    """
+
+    name: ClassVar[str] = "google_adk"
+
+    def recognises(self, span: Span) -> bool:
+        return span.scope_name.startswith("gcp.vertex.agent")
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        return record.scope_name.startswith("gcp.vertex.agent") and super().recognises_log(record)
+
+    def kind(self, span: Span) -> StepKind | None:
+        attributes = span.attributes
+        if "gen_ai.operation.name" not in attributes and "gen_ai.usage.output_tokens" not in attributes:
+            # `call_llm` of a failed call, or one of the newer releases' wrappers around `generate_content`.
+            return StepKind.LLM if "gen_ai.request.model" in attributes and _OWN + "llm_request" in attributes else super().kind(span)
+        return super().kind(span)
+
+    def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
+        session, others = super().identity(attributes)
+        own = first_id(attributes, _OWN + "session_id")
+        invocation = first_id(attributes, _OWN + "invocation_id")
+        return session or own, (*others, invocation) if invocation else others
+
+    def content(self, span: Span) -> Exchange:
+        request, response = (as_dict(span.attributes.get(_OWN + key)) for key in ("llm_request", "llm_response"))
+        if not request and not response:
+            return super().content(span)
+        content = response.get("content")
+        return messages.exchange(
+            messages.trailing(request.get("contents")), messages.messages(content) if isinstance(content, dict) else ()
+        )
+
+    def call(self, span: Span) -> tuple[Any, Any]:
+        told, result = super().call(span)
+        own = (as_text(span.attributes.get(_OWN + key)) for key in ("tool_call_args", "tool_response"))
+        own_told, own_result = (None if text in _NOT_SENT else text for text in own)
+        found = result if result is not None else own_result
+        answer = as_dict(found)
+        # Functions that return no dict have their value wrapped into one.
+        return told if told is not None else own_told, answer["result"] if answer.keys() == {"result"} else found
+
+    def tool(self, span: Span) -> Fragment | None:
+        if as_text(first(span.attributes, "gen_ai.tool.name")) == "(merged tools)" or span.name == "execute_tool (merged)":
+            return identity_only(span, *self.identity(span.attributes))
+        return super().tool(span)
+
+    def llm(self, span: Span) -> Fragment:
+        fragment = super().llm(span)
+        step = fragment.step
+        if step is not None and step.output_tokens and step.reasoning_tokens and "gemini" not in (step.model or "gemini"):
+            fragment.step = msgspec.structs.replace(step, output_tokens=max(step.output_tokens - step.reasoning_tokens, 0))
+        return fragment

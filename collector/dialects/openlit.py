@@ -1,0 +1,40 @@
+"""OpenLIT."""
+
+from typing import ClassVar
+
+import msgspec
+
+from collector.dialects.base import Fragment
+from collector.dialects.otel_genai import OtelGenAI
+from collector.telemetry_data import LogRecord, Span
+
+
+class OpenLIT(OtelGenAI):
+    """OpenLIT's instrumentations: GenAI conventions with one exception.
+
+    Recognises: scope `openlit.…`.
+    Keys: as `OtelGenAI`. A requested tool's `gen_ai.tool.*` stand on the model call that asks for it: no tool span.
+    Tokens: for Anthropic the input EXCLUDES everything cached, which is added here; elsewhere it includes it.
+    Session: none.
+    Known gaps: tools are not traced.
+    Versions seen: openlit 1.45.
+    """
+
+    name: ClassVar[str] = "openlit"
+
+    def recognises(self, span: Span) -> bool:
+        return span.scope_name.startswith("openlit") and super().recognises(span)
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        return record.scope_name.startswith("openlit") and super().recognises_log(record)
+
+    def llm(self, span: Span) -> Fragment:
+        fragment = super().llm(span)
+        step = fragment.step
+        if step is None or step.input_tokens is None or step.provider != "anthropic":
+            return fragment
+        cached = (step.cached_input_tokens or 0) + (step.cache_write_tokens or 0)
+        sent = span.attributes.get("gen_ai.usage.input_tokens")
+        if cached and step.input_tokens == sent:
+            fragment.step = msgspec.structs.replace(step, input_tokens=step.input_tokens + cached)
+        return fragment
