@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from pydantic import Field, PrivateAttr, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from collector.config import detectors as detector_sections
 from collector.config.detectors import DetectorSettings
@@ -85,8 +85,6 @@ class Config(Section):
     actions: Actions = Field(default_factory=Actions, description=Actions.__doc__)
     gate: Gate = Field(default_factory=Gate, description=Gate.__doc__)
     security: Security = Field(default_factory=Security, description=Security.__doc__)
-
-    _agent_type_cache: dict[tuple[str | None, str | None], str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(cls, path: Path | None, env: Mapping[str, str], overrides: Mapping[str, Any] | None = None) -> "Config":
@@ -178,6 +176,11 @@ class Config(Section):
         """Names the policy: same agent types, budgets, detectors and session rules, same twelve characters. Holds no secret."""
         policy = self.model_dump(mode="json", include={"agent_types", "budgets_mode", "detectors", "sessions"})
         return hashlib.sha256(json.dumps(policy, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    # not a private attribute: pydantic compares those, and two configurations are equal whatever they were asked
+    @cached_property
+    def _agent_type_cache(self) -> dict[tuple[str | None, str | None], str]:
+        return {}
 
     def agent_type_of(self, agent_name: str | None, service_name: str | None) -> str:
         """The agent type of a session: configured match, else the agent's name, else the service's, else `unknown`.

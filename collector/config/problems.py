@@ -114,7 +114,9 @@ def _problem(details: ErrorDetails, root: type[BaseModel]) -> Problem:
 
 
 def _is_secret(location: Location) -> bool:
-    return any(part in _SECRET_KEYS for part in location)
+    # a list given as one value, or an entry given as text, is the secret itself
+    names = [part for part in location if isinstance(part, str)]
+    return any(name in _SECRET_KEYS for name in names) or names[-1:] in (["tokens"], ["runtimes"])
 
 
 def _key_suggestion(root: type[BaseModel], location: Location) -> str:

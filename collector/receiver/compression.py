@@ -12,6 +12,8 @@ from collector.errors import Malformed, TooLarge
 CHUNK_BYTES = 256 * 1024
 MAX_ZSTD_WINDOW_BYTES = 8 * 2**20
 """A frame may ask the decoder for gigabytes of window; 8 MiB is what RFC 8878 asks decoders to support."""
+MAX_MEMBERS = 100
+"""Empty members and frames cost time and bring no bytes, so the limit on bytes does not bound them."""
 
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 
@@ -46,7 +48,7 @@ def _inflate(body: bytes, window_bits: int, name: str) -> Iterator[bytes]:
     at, held = 0, b""
     try:
         # gzip allows several members one after the other
-        while True:
+        for _ in range(MAX_MEMBERS):
             stream = zlib.decompressobj(window_bits)
             while not stream.eof:
                 # a piece at a time, since zlib copies what it did not consume
@@ -62,6 +64,7 @@ def _inflate(body: bytes, window_bits: int, name: str) -> Iterator[bytes]:
                 return
             if window_bits != _GZIP:
                 raise Malformed(f"the {name} body has data after its end")
+        raise Malformed(f"the {name} body has more than {MAX_MEMBERS} members")
     except zlib.error:
         raise Malformed(f"the body is not {name}, though Content-Encoding says so") from None
 
@@ -79,8 +82,11 @@ def _zstd(body: bytes) -> Iterator[bytes]:
 
 def _check_zstd_frames(body: memoryview) -> None:
     """Walks the block headers (RFC 8878, 3.1), since the stream reader takes a frame that ends early for a whole one."""
-    at, end = 0, len(body)
+    at, end, frames = 0, len(body), 0
     while at < end:
+        frames += 1
+        if frames > MAX_MEMBERS:
+            raise Malformed(f"the zstd body has more than {MAX_MEMBERS} frames")
         if end - at >= 8 and 0x184D2A50 <= int.from_bytes(body[at : at + 4], "little") <= 0x184D2A5F:
             at += 8 + int.from_bytes(body[at + 4 : at + 8], "little")
             continue

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 60.0
 """A sender that dribbles its body holds memory; after this it is cut off."""
-INLINE_BYTES = 128 * 1024
+INLINE_BYTES = 16 * 1024
 """Compressed bodies above this are decompressed on a thread, so that other requests go on."""
 
 _PATH = re.compile(r"(?:/.*)?/v1/(traces|logs|metrics)/?")

@@ -163,6 +163,7 @@ def test_names_of_agents_are_bounded() -> None:
     for number in range(MAX_CACHED_AGENT_TYPES + 10):
         config.agent_type_of(f"agent-{number}", None)
     assert len(config._agent_type_cache) <= MAX_CACHED_AGENT_TYPES
+    assert config == Config()
 
 
 def test_policy_takes_absent_parts_from_default(tmp_path: Path) -> None:

@@ -235,6 +235,7 @@ def test_a_loop_that_closed_meanwhile_does_not_stop_the_worker(
     assert recorder.entered.wait(60)
     # not cancelled, so that the worker does have an answer to give
     task.get_coro().close()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
     recorder.gate.set()
     assert asyncio.run(receivers.admission.submit(request())) == Outcome(accepted=1)

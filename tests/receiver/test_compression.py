@@ -67,6 +67,13 @@ def test_several_members_and_frames() -> None:
     assert decompress(SKIPPABLE + zstd(b"a") + SKIPPABLE + zstd_streamed(b"b"), "zstd", 10) == b"ab"
 
 
+@pytest.mark.parametrize(("name", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstd(b"")), ("zstd", SKIPPABLE)])
+def test_empty_members_cannot_go_on_for_ever(name: str, empty: bytes) -> None:
+    assert decompress(empty * 100, name, 10) == b""
+    with pytest.raises(Malformed, match="more than 100"):
+        decompress(empty * 101, name, 10)
+
+
 @pytest.mark.parametrize("name", COMPRESS)
 def test_bytes_after_the_end_are_malformed(name: str) -> None:
     with pytest.raises(Malformed):
