@@ -5,10 +5,10 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry
 
+from collector import __version__
 from collector.config import Address, Config
 from collector.core import Core
 from collector.dialects import DIALECTS
@@ -20,10 +20,12 @@ from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcReceiver
 from collector.receiver.http import HttpReceiver
 from collector.receiver.serve import ServerHandle, serve_asgi
-from collector.security import Authority, HostGuard
+from collector.receiver.status import REASONS
+from collector.security import Authority
 from collector.taxonomy import HALT_REASONS
 from collector.telemetry import Snapshot, Telemetry
 from collector.web.api import create_app
+from collector.web.runbooks import runbooks_router
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +48,9 @@ class App:
             dialects=tuple(dialect.name for dialect in DIALECTS),
             agent_types=tuple(config.agent_types),
             mode_of=lambda detector, _: config.detectors[detector].mode,
+            rejection_reasons=sorted(REASONS),
             queue_limit_bytes=config.receivers.queue_bytes,
-            version=version("overcurrent"),
+            version=__version__,
         )
         self.core = self._core = Core(config, config.storage.data_dir, self.telemetry)
         self.admission = Admission(self.core.process, queue_bytes=config.receivers.queue_bytes, telemetry=self.telemetry)
@@ -95,9 +98,17 @@ class App:
             allowed_hosts=config.security.allowed_hosts,
             telemetry=self.telemetry,
         )
-        api = create_app(self.service, authority=self._authority, metrics=self.telemetry.render, detectors=tuple(config.detectors))
-        guarded = HostGuard(api, bound=[config.web.listen], allowed=config.security.allowed_hosts)
-        for key, app, address in (("receivers.otlp_http", http.app, receivers.otlp_http), ("web.listen", guarded, config.web.listen)):
+        web = create_app(
+            self.service,
+            authority=self._authority,
+            version=__version__,
+            audit=self.core.control,
+            metrics=self.telemetry.render,
+            bound=[config.web.listen],
+            allowed_hosts=config.security.allowed_hosts,
+            routers=[runbooks_router(self._authority)],
+        )
+        for key, app, address in (("receivers.otlp_http", http.app, receivers.otlp_http), ("web.listen", web, config.web.listen)):
             handle = await serve_asgi(app, address.host, address.port, tls, key=key)
             self._servers.append(handle)
             self.addresses[key] = Address(address.host, handle.port)

@@ -15,6 +15,7 @@ from collector.errors import NotFound, OvercurrentError, Refused, StoreUnavailab
 DEFAULT_URL: Final = "http://127.0.0.1:4319"
 _TIMEOUT_S: Final = 15.0
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Send = Callable[..., httpx2.Response]
 
@@ -73,6 +74,7 @@ def connect(url: str | None, token_file: Path | None, data_dir: Path) -> Client:
 def _files(data_dir: Path) -> Send:
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 — none of this is needed when a service runs
 
+    from collector import __version__  # noqa: PLC0415
     from collector.config import Config  # noqa: PLC0415
     from collector.core import Core  # noqa: PLC0415
     from collector.facade import RunningService  # noqa: PLC0415
@@ -83,7 +85,12 @@ def _files(data_dir: Path) -> Send:
     telemetry = Telemetry(CollectorRegistry())
     core = Core(Config.load(None, {}), data_dir, telemetry)
     app = create_app(
-        RunningService(core, _Inline()), authority=Authority(), metrics=telemetry.render, detectors=tuple(core.config.detectors)
+        RunningService(core, _Inline()),
+        authority=Authority(),
+        audit=core.control,
+        metrics=telemetry.render,
+        version=__version__,
+        bound=[core.config.web.listen],
     )
 
     def send(method: str, path: str, **arguments: Any) -> httpx2.Response:
@@ -100,8 +107,8 @@ class _Inline:
     """Stands where the ingest thread would: there is none, so its work is done here."""
 
     @staticmethod
-    def call(function: Callable[[], Any]) -> "Future[Any]":
-        future: Future[Any] = Future()
+    def call(function: Callable[[], T]) -> "Future[T]":
+        future: Future[T] = Future()
         try:
             future.set_result(function())
         except OvercurrentError as error:
