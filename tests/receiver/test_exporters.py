@@ -116,22 +116,28 @@ async def occupy(receivers: Receivers, recorder: Recorder) -> "asyncio.Task[Any]
     return task
 
 
-async def test_the_grpc_exporter_comes_back_after_retry_info(receivers: Receivers, recorder: Recorder, spans: list[ReadableSpan]) -> None:
+async def test_the_grpc_exporter_comes_back_after_retry_info(
+    receivers: Receivers, recorder: Recorder, spans: list[ReadableSpan], caplog: pytest.LogCaptureFixture
+) -> None:
     async with receivers.grpc() as port:
         first = await occupy(receivers, recorder)
-        # without RetryInfo it would wait a second, for which it has no time
-        exporter = GrpcSpans(endpoint=f"127.0.0.1:{port}", insecure=True, timeout=0.7)
-        assert await export(exporter, spans) is SpanExportResult.SUCCESS
+        assert await export(GrpcSpans(endpoint=f"127.0.0.1:{port}", insecure=True), spans) is SpanExportResult.SUCCESS
         await first
+    # without RetryInfo it would have chosen about a second
+    assert "RESOURCE_EXHAUSTED" in caplog.text
+    assert "retrying in 0.01s" in caplog.text
     assert receivers.telemetry.rejections["overloaded"] >= 1
     assert [request.signal for request in recorder.requests] == ["logs", "traces"]
 
 
 @pytest.mark.slow
-async def test_the_http_exporter_comes_back_after_retry_after(receivers: Receivers, recorder: Recorder, spans: list[ReadableSpan]) -> None:
+async def test_the_http_exporter_comes_back_after_retry_after(
+    receivers: Receivers, recorder: Recorder, spans: list[ReadableSpan], caplog: pytest.LogCaptureFixture
+) -> None:
     async with receivers.http() as base:
         first = await occupy(receivers, recorder)
         assert await export(HttpSpans(endpoint=f"{base}/v1/traces"), spans) is SpanExportResult.SUCCESS
         await first
+    assert "retrying in 1.00s" in caplog.text
     assert receivers.telemetry.rejections["overloaded"] >= 1
     assert [request.signal for request in recorder.requests] == ["logs", "traces"]
