@@ -1,0 +1,89 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+from pydantic import SecretStr
+from starlette.types import ASGIApp
+
+from collector.config import Address, Token
+from collector.receiver.serve import serve_asgi
+from collector.security import Authority
+from collector.web.api import create_app
+
+from .service import AT_NS, FakeService, session
+
+METRICS = b"# HELP overcurrent_up Whether it is.\n"
+
+
+class FakeAudit:
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def note(self, actor: str, action: str, **rest: Any) -> None:
+        self.lines.append({"actor": actor, "action": action, **rest})
+
+
+@pytest.fixture
+def service() -> FakeService:
+    return FakeService(session("s1"), session("a/b c%2F?é"), session("twin"), session("twin", namespace="dev"))
+
+
+@pytest.fixture
+def audit() -> FakeAudit:
+    return FakeAudit()
+
+
+@pytest.fixture
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def tokens() -> list[Token]:
+    return [
+        Token(name=scope, token=SecretStr(f"token-{scope}"), scopes=frozenset({scope})) for scope in ("ingest", "read", "operate", "gate")
+    ]
+
+
+@pytest.fixture
+def app(service: FakeService, audit: FakeAudit, authority: Authority) -> ASGIApp:
+    def metrics(accept: str | None) -> tuple[bytes, str]:
+        kind = "application/openmetrics-text" if "openmetrics" in (accept or "") else "text/plain"
+        return METRICS, f"{kind}; charset=utf-8"
+
+    return create_app(
+        service,
+        authority=authority,
+        audit=audit,
+        metrics=metrics,
+        version="1.2.3",
+        bound=[Address("127.0.0.1", 4319)],
+        clock_ns=lambda: AT_NS,
+        body_limit=100_000,
+    )
+
+
+@asynccontextmanager
+async def connected(app: ASGIApp) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:4319") as client:
+        yield client
+
+
+@pytest.fixture
+async def client(app: ASGIApp) -> AsyncIterator[httpx2.AsyncClient]:
+    async with connected(app) as made:
+        yield made
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of `app` behind the real server on a real socket."""
+    server = await serve_asgi(app, "127.0.0.1", 0)
+    try:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+            yield client
+    finally:
+        await server.stop()
