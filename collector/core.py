@@ -40,8 +40,19 @@ GRACE_STEPS = 5
 class Core:
     """Everything between bytes and halts. All methods but `__init__` and `close` run on the ingest thread."""
 
-    def __init__(self, config: Config, data_dir: Path, telemetry: Telemetry, *, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        """Opens the stores and makes live state again. Raises StoreUnavailable, ConfigError."""
+    def __init__(
+        self,
+        config: Config,
+        data_dir: Path,
+        telemetry: Telemetry,
+        *,
+        clock_ns: Callable[[], int] = time.time_ns,
+        only_read: bool = False,
+    ) -> None:
+        """Opens the stores and makes live state again; with `only_read` nothing is written or requested.
+
+        Raises StoreUnavailable, ConfigError.
+        """
         self.config = config
         self.telemetry = telemetry
         self._clock_ns = clock_ns
@@ -65,7 +76,9 @@ class Core:
         self._snapshot_at = 0.0
         assembler, sessions = self._restored()
         self.pipeline = Pipeline(store=self.store, assembler=assembler, sessions=sessions, observer=self, recover=self._restored)
-        self._catch_up()
+        self._only_read = only_read
+        if not only_read:
+            self._catch_up()
 
     @property
     def sessions(self) -> Sessions:
@@ -189,6 +202,8 @@ class Core:
 
     def flush(self) -> None:
         """Writes changed sessions to the index. Raises StoreUnavailable; then they stay marked as changed."""
+        if self._only_read:
+            return
         sessions = self.sessions
         rows = {session.key: (session, 0) for session in sessions.evicted}
         for key in sessions.changed:

@@ -40,8 +40,10 @@ class RecentKeys:
 
 
 def log_key(tenant: str, record: LogRecord) -> bytes:
-    """What a log record is recognised by, 16 bytes: its request or response id with the event's name, else
-    session and `event.sequence`, else all it says. The observed time is left out: a collector sets it anew.
+    """What a log record is recognised by, 16 bytes.
+
+    Its session and `event.sequence`, else its request or response id with the event's name, else all it says. The
+    observed time is left out: a collector sets it anew.
     """
     attributes = record.attributes
     name = record.event_name or attributes.get("event.name") or (record.body if isinstance(record.body, str) else "")

@@ -1,4 +1,4 @@
-"""Every error of our own, as a tree. One bit decides everything else: would trying again help?
+"""Every error of our own, as a tree. One bit decides everything else: whether trying again would help.
 
 OvercurrentError
 ├── ConfigError               the configuration is wrong; names the key and the fix (exit 2)

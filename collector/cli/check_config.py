@@ -19,14 +19,10 @@ def command(file: Path, format_: str) -> None:
     modes = {name: settings.mode for name, settings in config.detectors.items()}
     armed = sorted(name for name, mode in modes.items() if mode in {"compact", "pause", "halt"})
     if format_ == "json":
-        print(
-            orjson.dumps(
-                {"file": str(file), "valid": True, "policy": config.fingerprint, "modes": modes}, option=orjson.OPT_INDENT_2
-            ).decode()
-        )
-    else:
-        print(
-            f"{file}: valid (policy {config.fingerprint}); armed: {', '.join(armed) or 'nothing, every detector is in shadow or alert mode'}"
-        )
-        if armed and not config.actions.runtimes:
-            print("note: detectors are armed but actions.runtimes is empty: halts will be recorded and delivered to nobody")
+        answer = {"file": str(file), "valid": True, "policy": config.fingerprint, "modes": modes}
+        print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
+        return
+    print(f"{file}: valid, policy {config.fingerprint}")
+    print(f"armed: {', '.join(armed) or 'nothing, every detector is in shadow or alert mode'}")
+    if armed and not config.actions.runtimes:
+        print("note: detectors are armed but actions.runtimes is empty: halts will be recorded and delivered to nobody")

@@ -83,7 +83,7 @@ def _files(data_dir: Path) -> Send:
     from collector.web.api import create_app  # noqa: PLC0415
 
     telemetry = Telemetry(CollectorRegistry())
-    core = Core(Config.load(None, {}), data_dir, telemetry)
+    core = Core(Config.load(None, {}), data_dir, telemetry, only_read=True)
     app = create_app(
         RunningService(core, _Inline()),
         authority=Authority(),

@@ -97,7 +97,7 @@ def command(paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, co
     failed = replay.run(paths, signal)
     for where, error in failed:
         print(f"overcurrent: {where}: {error.message}", file=sys.stderr)
-    findings = replay.store.emissions
+    findings = replay.store.emitted
     if format_ == "json":
         _print_json(replay, findings, with_steps=with_steps)
     else:

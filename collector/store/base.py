@@ -72,5 +72,8 @@ class Store(Protocol):
     def findings(self, query: FindingQuery) -> list[Finding]:
         """The newest emission of each matching finding, newest first."""
 
+    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
+        """(finding id, severity, halt_eligible) of every emission for these very sessions."""
+
     def close(self) -> None:
         """Releases files. Safe to call twice."""

@@ -152,6 +152,14 @@ class DuckDBStore:
         )
         return [_decode_finding(row[0]) for row in rows]
 
+    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
+        keys = [str(key) for key in sessions]
+        rows = self._read(
+            f"SELECT DISTINCT id, severity, coalesce(CAST(body->>'halt_eligible' AS BOOLEAN), false) FROM findings WHERE session IN ({', '.join('?' * len(keys))})",  # noqa: E501, S608 — only question marks
+            keys,
+        )
+        return {(str(id_), str(severity), bool(eligible)) for id_, severity, eligible in rows}
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from collector.store.base import FindingQuery, Store
+from collector.store.base import Store
 from detectors.model import Event, SessionKey, SessionsMerged
 
 
@@ -30,5 +30,4 @@ class RecordedHistory:
         return self._store.events(self.keys(key))
 
     def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
-        found = self._store.findings(FindingQuery(sessions=tuple(self.keys(key)), limit=10_000))
-        return {(finding.id, str(finding.severity), finding.halt_eligible) for finding in found}
+        return self._store.emissions(self.keys(key))

@@ -13,7 +13,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._events: dict[SessionKey, list[Event]] = defaultdict(list)
         self._findings: dict[str, Finding] = {}
-        self.emissions: list[Finding] = []
+        self.emitted: list[Finding] = []
         """Every emission of a finding, in order."""
         self._seq = 0
         self._first_seq: dict[SessionKey, int] = {}
@@ -31,7 +31,7 @@ class MemoryStore:
         self._log_keys.extend(commit.log_keys)
 
     def append_findings(self, findings: Sequence[Finding]) -> None:
-        self.emissions += findings
+        self.emitted += findings
         for finding in findings:
             self._findings.pop(finding.id, None)
             self._findings[finding.id] = finding
@@ -67,6 +67,10 @@ class MemoryStore:
             and (query.since_ns is None or finding.at_ns >= query.since_ns)
         ]
         return wanted[: query.limit]
+
+    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
+        wanted = set(sessions)
+        return {(f.id, str(f.severity), f.halt_eligible) for f in self.emitted if f.session in wanted}
 
     def close(self) -> None:
         pass
