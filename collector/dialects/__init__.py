@@ -4,7 +4,10 @@ from typing import Final
 
 from collector.dialects.agent_framework import AgentFramework
 from collector.dialects.base import Dialect, Fragment
+from collector.dialects.claude_code import ClaudeCode
+from collector.dialects.codex_cli import CodexCLI
 from collector.dialects.copilot_cli import CopilotCLI
+from collector.dialects.gemini_cli import GeminiCLI
 from collector.dialects.google_adk import GoogleADK
 from collector.dialects.openinference import OpenInference
 from collector.dialects.openlit import OpenLIT
@@ -19,7 +22,10 @@ from collector.telemetry_data import LogRecord, Span
 DIALECTS: Final[tuple[Dialect, ...]] = (
     PydanticAI(),
     AgentFramework(),
+    ClaudeCode(),
+    CodexCLI(),
     CopilotCLI(),
+    GeminiCLI(),
     GoogleADK(),
     OpenLIT(),
     OpenInference(),
@@ -67,7 +73,7 @@ def fragment_of_log(record: LogRecord) -> Fragment | None:
     if fragment is None:
         return None
     fragment.trace_id = record.trace_id
-    fragment.span_id = None if fragment.supplements else record.span_id
+    fragment.parent_span_id = None if fragment.supplements else record.span_id
     fragment.at_ns = record.time_ns or record.observed_ns
     fragment.namespace = as_text(record.resource.get("service.namespace")) or ""
     if fragment.session_id is None:

@@ -141,18 +141,19 @@ def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
     )
 
 
-def log_step(record: LogRecord, dialect: str, kind: StepKind, **facts: Any) -> Step:
-    """A step out of a log record; a record has one time only."""
+def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: Any = None, **facts: Any) -> Step:
+    """A step out of a log record, written when the step ended. The record's span is what the step ran under."""
     at_ns = record.time_ns or record.observed_ns
+    lasted_ns = (as_int(duration_ms) or 0) * 1_000_000
     resource = record.resource
-    facts.setdefault("started_ns", at_ns)
     return Step(
         seq=0,
         session=UNASSIGNED,
         kind=kind,
+        started_ns=max(at_ns - lasted_ns, 0),
         ended_ns=at_ns,
         trace_id=record.trace_id or "",
-        span_id=record.span_id or "",
+        parent_span_id=record.span_id,
         dialect=dialect,
         service_name=as_text(resource.get("service.name")),
         service_instance=as_id(resource.get("service.instance.id")),

@@ -1,0 +1,155 @@
+"""Claude Code."""
+
+from typing import Any, ClassVar, Final
+
+from collector.dialects.base import Fragment
+from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, log_step, step
+from collector.dialects.values import as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
+from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import StepKind
+
+_SCOPE: Final = "com.anthropic.claude_code"
+_PREFIX: Final = "claude_code."
+
+
+class ClaudeCode:
+    """Claude Code: log records by default, spans behind a flag, both at once where both are on.
+
+    Recognises: scopes `com.anthropic.claude_code.events` and `….tracing`.
+    Keys: records `api_request`, `api_error`, `tool_result` (`event.name`; the body has the prefix `claude_code.`); spans
+    `claude_code.llm_request`, `.tool`, `.interaction`; `.tool.execution` and `.blocked_on_user` are parts of `.tool`.
+    `request_id` is on the record and the span of one model call, `tool_use_id` on those of one tool call: twins.
+    Figures in tool records are decimal text. Arguments (`tool_input`) and prompts need flags; sizes are always sent.
+    Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Output includes
+    thinking, which is not told apart.
+    Session: `session.id` everywhere; a sub-agent's is its parent's.
+    Known gaps: calls that validation rejects leave no record of the tool; retried HTTP errors are one span. The
+    client's own `cost_usd` is not read.
+    Versions seen: 2.1.197 and 2.1.330.
+    """
+
+    name: ClassVar[str] = "claude_code"
+
+    def recognises(self, span: Span) -> bool:
+        return span.scope_name.startswith(_SCOPE)
+
+    def translate(self, span: Span) -> Fragment | None:
+        attributes = span.attributes
+        session, agent = _session(attributes), _agent(attributes)
+        request_id, tool_id = first_id(attributes, "request_id"), _tool_id(attributes)
+        kind = span.name.removeprefix(_PREFIX)
+        if kind == "llm_request":
+            ended = ending(span, unset_is_ok=as_bool(attributes.get("success")) is True)
+            if as_bool(attributes.get("success")) is False and ended.error is not True:
+                ended = failed(
+                    as_text(attributes.get("error.type")), as_text(attributes.get("error")), as_int(attributes.get("status_code"))
+                )
+            found = step(span, self.name, StepKind.LLM, agent=agent, **_call(attributes), **ended._asdict())
+            return Fragment(step=found, session_id=session, agent=agent, twin_key=request_id)
+        if kind == "tool":
+            ended = ending(span)
+            found = step(
+                span,
+                self.name,
+                StepKind.TOOL,
+                name=as_text(first(attributes, "tool_name", "gen_ai.tool.name")),
+                agent=agent,
+                call_id=tool_id,
+                arguments=_arguments(attributes),
+                result=next((as_text(event.attributes.get("output")) for event in span.events if event.name == "tool.output"), None),
+                **ended._asdict(),
+            )
+            return Fragment(step=found, session_id=session, agent=agent, twin_key=tool_id, joins=(tool_id,) if tool_id else ())
+        if kind == "interaction":
+            said = as_text(attributes.get("user_prompt"))
+            found = step(
+                span, self.name, StepKind.AGENT, name=agent or "interaction", agent=agent, input_text=said, **ending(span)._asdict()
+            )
+            return Fragment(step=found, session_id=session, agent=agent)
+        return identity_only(span, session, agent=agent)
+
+    def recognises_log(self, record: LogRecord) -> bool:
+        return record.scope_name.startswith(_SCOPE)
+
+    def translate_log(self, record: LogRecord) -> Fragment | None:
+        attributes = record.attributes
+        event = as_text(attributes.get("event.name"))
+        session, agent = _session(attributes), _agent(attributes)
+        duration = attributes.get("duration_ms")
+        if event in {"api_request", "api_error"}:
+            ended = SUCCESS if event == "api_request" else _error(attributes)
+            found = log_step(
+                record,
+                self.name,
+                StepKind.LLM,
+                duration_ms=duration,
+                agent=agent,
+                provider="anthropic",
+                **_call(attributes),
+                **ended._asdict(),
+            )
+            return Fragment(step=found, session_id=session, agent=agent, twin_key=first_id(attributes, "request_id"))
+        if event == "tool_result":
+            tool_id = _tool_id(attributes)
+            succeeded = as_bool(attributes.get("success"))
+            ended = _error(attributes) if succeeded is False else SUCCESS if succeeded else UNKNOWN_ENDING
+            found = log_step(
+                record,
+                self.name,
+                StepKind.TOOL,
+                duration_ms=duration,
+                name=as_text(attributes.get("tool_name")),
+                agent=agent,
+                call_id=tool_id,
+                arguments=_arguments(attributes),
+                input_bytes=as_int(attributes.get("tool_input_size_bytes")),
+                output_bytes=as_int(attributes.get("tool_result_size_bytes")),
+                **ended._asdict(),
+            )
+            return Fragment(step=found, session_id=session, agent=agent, twin_key=tool_id, joins=(tool_id,) if tool_id else ())
+        return None
+
+
+def _session(attributes: Attributes) -> str | None:
+    return first_id(attributes, "session.id", "gen_ai.conversation.id")
+
+
+def _agent(attributes: Attributes) -> str | None:
+    return as_text(first(attributes, "agent.name", "agent_id"))
+
+
+def _tool_id(attributes: Attributes) -> str | None:
+    return first_id(attributes, "tool_use_id", "gen_ai.tool.call.id")
+
+
+def _arguments(attributes: Attributes) -> str | None:
+    told = json_text(attributes.get("tool_input"))
+    # Detailed tracing puts a heading line over the JSON.
+    return told.partition("\n")[2] or None if told and told.startswith("[TOOL INPUT") else told
+
+
+def _error(attributes: Attributes) -> Ending:
+    return failed(
+        as_text(first(attributes, "error_type", "error.type")),
+        as_text(first(attributes, "error", "error.message")),
+        as_int(attributes.get("status_code")),
+    )
+
+
+def _call(attributes: Attributes) -> dict[str, Any]:
+    """What a record and a span of a model call have in common."""
+    model = as_text(first(attributes, "model", "gen_ai.request.model"))
+    return {
+        "name": model,
+        "model": model,
+        "response_id": first_id(attributes, "request_id"),
+        "finish_reasons": as_texts(first(attributes, "gen_ai.response.finish_reasons", "stop_reason")),
+        **_usage(attributes)._asdict(),
+    }
+
+
+def _usage(attributes: Attributes) -> Usage:
+    fresh, read = as_int(attributes.get("input_tokens")), first_int(attributes, "cache_read_tokens")
+    written = first_int(attributes, "cache_creation_tokens")
+    total = None if fresh is None else fresh + (read or 0) + (written or 0)
+    return Usage(total, as_int(attributes.get("output_tokens")), read, written)
