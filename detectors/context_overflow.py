@@ -93,12 +93,7 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
             return None
         self._calls += 1
         name = (step.agent, step.model or step.name)
-        line = self._lines.pop(name, None)
-        if line is None:
-            line = _Line(self._calls, step.seq, deque(maxlen=8), deque(maxlen=8))
-            if len(self._lines) >= _LINES:
-                del self._lines[next(iter(self._lines))]
-        self._lines[name] = line
+        line = self._lines.get(name) or self._begin(name, step.seq)
         line.last_call = self._calls
         if self._read(line, share, step.seq) and share >= self.config.warn_utilization:
             self._open = True
@@ -107,6 +102,12 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
             self._open = False
             return CLEAR
         return None
+
+    def _begin(self, name: tuple[str | None, str | None], seq: int) -> _Line:
+        if len(self._lines) >= _LINES:
+            del self._lines[min(self._lines, key=lambda each: self._lines[each].last_call)]
+        line = self._lines[name] = _Line(self._calls, seq, deque(maxlen=8), deque(maxlen=8))
+        return line
 
     def _full(self, line: _Line) -> bool:
         recent = self._calls - line.last_call <= self.config.forget_calls

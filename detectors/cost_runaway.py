@@ -46,13 +46,13 @@ class CostRunawayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 class _Line(msgspec.Struct):
     """The costs of one agent's calls to one model."""
 
-    costs: deque[float]
-    ends_ns: deque[int]
-    seqs: deque[int]
+    calls: deque[tuple[float, int, int]]
+    """Cost in US dollars, end in nanoseconds, sequence number."""
     first: list[float]
     base: float = 0.0
     """Median of the first costs."""
     count: int = 0
+    heard: int = 0
 
 
 class _Fit(msgspec.Struct, frozen=True):
@@ -102,32 +102,27 @@ class CostRunaway(Detector[CostRunawayConfig]):
         super().__init__(config)
         self._lines: dict[tuple[str | None, str | None], _Line] = {}
         self._open: tuple[str | None, str | None] | None = None
+        self._heard = 0
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — costs say it all
         """Takes in one model call's cost, and answers as long as its course meets the ceiling soon."""
         if step.kind is not StepKind.LLM or step.cost_usd is None:
             return None
+        self._heard += 1
         name = (step.agent, step.model or step.name)
-        line = self._lines.pop(name, None)
-        if line is None:
-            size = self.config.window_steps
-            line = _Line(deque(maxlen=size), deque(maxlen=size), deque(maxlen=size), [])
-            if len(self._lines) >= _LINES:
-                del self._lines[next(iter(self._lines))]
-        self._lines[name] = line
-        cost = float(step.cost_usd)
-        line.costs.append(cost)
-        line.ends_ns.append(step.ended_ns)
-        line.seqs.append(step.seq)
+        line = self._lines.get(name) or self._begin(name)
+        line.heard = self._heard
         line.count += 1
+        cost = float(step.cost_usd)
+        line.calls.append((cost, step.ended_ns, step.seq))
         if len(line.first) < self.config.min_steps // 2:
             line.first.append(cost)
             line.base = median(line.first)
-        if len(line.costs) < self.config.min_steps or line.count % self.config.every_steps:
+        if line.count % self.config.every_steps or line.count < self.config.min_steps:
             return None
         if self._open is None and not self._near(cost, line, context):
             return None
-        fit = _fit(line.costs)
+        fit = _fit([each[0] for each in line.calls])
         if fit.slope > 0 and fit.growth >= self.config.min_growth and fit.concordance >= self.config.min_concordance:
             signal = self._judge(name, line, fit, context)
             if signal is not None:
@@ -137,6 +132,12 @@ class CostRunaway(Detector[CostRunawayConfig]):
             self._open = None
             return CLEAR
         return None
+
+    def _begin(self, name: tuple[str | None, str | None]) -> _Line:
+        if len(self._lines) >= _LINES:
+            del self._lines[min(self._lines, key=lambda each: self._lines[each].heard)]
+        line = self._lines[name] = _Line(deque(maxlen=self.config.window_steps), [])
+        return line
 
     def _near(self, cost: float, line: _Line, context: Context) -> bool:
         """Whether the fit, which is dear, could lead to anything."""
@@ -156,8 +157,8 @@ class CostRunaway(Detector[CostRunawayConfig]):
             return None
         critical = left is not None and left <= config.critical_steps_left
         minutes = None
-        if left is not None and len(line.ends_ns) > 1:
-            minutes = round(left * (line.ends_ns[-1] - line.ends_ns[0]) / (len(line.ends_ns) - 1) / 60e9, 1)
+        if left is not None:
+            minutes = round(left * (line.calls[-1][1] - line.calls[0][1]) / (len(line.calls) - 1) / 60e9, 1)
         who = quote(name[0] or name[1] or "the model", 80)
         if left is None:
             summary = (
@@ -182,7 +183,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             evidence=self._evidence(name, line, fit, context)
             | {"steps_left": left, "minutes_left": minutes, "multiple": round(multiple, 2)},
             threshold=threshold,
-            first_step_seq=line.seqs[0],
+            first_step_seq=line.calls[0][2],
             halt_eligible=left is not None and left <= config.halt_steps_left and line.count >= config.window_steps,
             evidence_level=EvidenceLevel.STRUCTURE,
         )
@@ -198,7 +199,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             "concordance": round(fit.concordance, 3),
             "cost_usd": str(context.cost_usd),
             "ceiling_usd": None if context.ceiling_usd is None else str(context.ceiling_usd),
-            "costs": [{"step": seq, "cost_usd": round(cost, 6)} for seq, cost in zip(line.seqs, line.costs, strict=True)][-8:],
+            "costs": [{"step": seq, "cost_usd": round(cost, 6)} for cost, _, seq in line.calls][-8:],
         }
 
 
@@ -206,7 +207,7 @@ def _usd(amount: Decimal | None) -> str:
     return "?" if amount is None else f"{amount:.2f}"
 
 
-def _fit(costs: deque[float]) -> _Fit:
+def _fit(costs: list[float]) -> _Fit:
     """Fits a Theil–Sen line. `level` is its value at the last cost; `growth` its rise over the window over the median."""
     values = np.array(costs)
     earlier, later, distance = _pairs(len(values))

@@ -12,6 +12,8 @@ from detectors.text import quote
 
 _QUOTE: Final = 160
 _RUNS: Final = 16
+_REMIND: Final = 4
+"""Calls after which an unchanged signal is given again."""
 
 
 class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +39,9 @@ class _Run(msgspec.Struct):
     first_seq: int
     last_index: int
     steps: deque[int]
+    calls: int = 1
     count: float = 1.0
+    """Calls, less what was brought between them."""
     pure: bool = True
     """Nothing else brought anything since the run began."""
 
@@ -80,6 +84,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
         self._runs: dict[tuple[str, int], _Run] = {}
         self._index = 0
         self._open: tuple[str, int] | None = None
+        self._told: tuple[tuple[str, int], bool, bool] | None = None
         self._shape: tuple[Any, ...] | None = None
         self._shape_since = 0
         self._shape_count = 0
@@ -104,6 +109,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             run = self._begin(identity, first)
         elif run.last_index < self._index - 1:
             run.pure = run.pure and self._quiet_before()
+        run.calls += 1
         run.count += 1
         run.last_index = self._index
         run.steps.append(step.seq)
@@ -145,17 +151,19 @@ class ExactLoop(Detector[ExactLoopConfig]):
         warn, critical, halt = config.warn_calls * patience, config.critical_calls * patience, config.halt_calls * patience
         if run.count < warn:
             return None
-        self._open = identity
         serious = run.count >= critical
+        level = (identity, serious, run.pure and run.count >= halt)
+        if level == self._told and run.calls % _REMIND:
+            return None
+        self._open, self._told = identity, level
         name = quote((features.key or "").partition(":")[2], 80)
-        count = len(run.steps) if len(run.steps) < 12 else int(run.count)
         return Signal(
             severity=Severity.CRITICAL if serious else Severity.WARNING,
             score=min(1.0, run.count / (2 * critical)),
-            summary=f"{name} was called {count} times since step {run.first_seq} with the same arguments and the same result.",
+            summary=f"{name} was called {run.calls} times since step {run.first_seq} with the same arguments and the same result.",
             evidence={
                 "call": features.key,
-                "calls": count,
+                "calls": run.calls,
                 "steps": list(run.steps),
                 "arguments": quote(features.arguments, _QUOTE),
                 "result": quote(features.result, _QUOTE),
@@ -163,7 +171,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             },
             threshold={"critical_calls": critical} if serious else {"warn_calls": warn},
             first_step_seq=run.first_seq,
-            halt_eligible=run.pure and run.count >= halt,
+            halt_eligible=level[2],
         )
 
     def _without_content(self, step: Step, key: str) -> Answer:

@@ -12,6 +12,7 @@ as in TREC's Novelty track, 2002–2004).
 
 import zlib
 from collections import deque
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -30,12 +31,16 @@ from detectors.text import (
     words,
 )
 
-ARGUMENT_CHARS: Final = 2048
+ARGUMENT_CHARS: Final = 1024
 """Characters of the arguments that are compared."""
-RESULT_CHARS: Final = 4096
+RESULT_CHARS: Final = 2048
 """Characters of the result that are compared."""
 SPEECH_CHARS: Final = 128
 """Characters of what a model says that are compared: repeated speech repeats its beginning."""
+LITTLE_NOVELTY: Final = 0.25
+"""Share of unseen words up to which a result is looked at more closely."""
+UTTERANCES: Final = 3
+"""Utterances that what a model says is compared with."""
 KEPT_CHARS: Final = 1024
 """Characters of arguments and result kept of each remembered call."""
 TOOLS: Final = 16
@@ -109,9 +114,9 @@ class _Call:
         self.identity = seq
         self.arguments = asked[:KEPT_CHARS]
         self.words = said
-        self.asked = _rest(asked)
+        self.asked = 0 if len(asked) <= KEPT_CHARS else _rest(asked)
         self.result = returned[:KEPT_CHARS]
-        self.returned = _rest(returned)
+        self.returned = 0 if len(returned) <= KEPT_CHARS else _rest(returned)
         self.canonical: str | None = None
         self.masked: str | None = None
         self.returned_words: frozenset[str] | None = None
@@ -196,9 +201,9 @@ class FeatureState:
         first = not tool.calls
         best, similar = -1.0, None
         head = text[:SPEECH_CHARS]
-        for other in tool.calls:
+        for other in islice(reversed(tool.calls), UTTERANCES):
             ratio = fuzz.ratio(head, other.arguments[:SPEECH_CHARS], score_cutoff=max(best, 50.0))
-            if ratio >= 50.0 and ratio >= best:
+            if ratio > best and ratio >= 50.0:
                 best, similar = ratio, other
         same = None if similar is None or best < 100.0 else _identify(call, similar, tool.calls, text)
         tool.calls.append(call)
@@ -242,7 +247,7 @@ class FeatureState:
             new &= unmasked
             total = len(unmasked)
         novelty = len(new) / total if total else 0.0
-        stale = not first and (novelty < 0.35 or len(new) <= 2)
+        stale = not first and novelty <= LITTLE_NOVELTY
         alike, same_result = (None, None)
         if stale or same is not None:
             alike, same_result = _most_similar_result(call, tool.calls)
@@ -276,9 +281,7 @@ class FeatureState:
 
 
 def _rest(text: str) -> int:
-    """Stands for what of `text` is not kept: its length and a checksum in one number, 0 where all is kept."""
-    if len(text) <= KEPT_CHARS:
-        return 0
+    """Stands for what of `text` is not kept: its length and a checksum in one number."""
     return len(text) << 32 | zlib.crc32(text[KEPT_CHARS:].encode(errors="replace"))
 
 
@@ -365,22 +368,18 @@ def _enumerates(text: str, calls: deque[_Call]) -> bool:
     if not now:
         return False
     compared = False
-    fresh = False
+    used: dict[str, set[str]] = {}
     for call in calls:
         before = leaves(call.arguments)
         if before is None or before.keys() != now.keys():
             continue
+        for key, value in before.items():
+            used.setdefault(key, set()).add(value)
         compared = True
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
         if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
             return False
-    if compared:
-        used: dict[str, set[str]] = {}
-        for call in calls:
-            for key, value in (leaves(call.arguments) or {}).items():
-                used.setdefault(key, set()).add(value)
-        fresh = any(value not in used.get(key, ()) for key, value in now.items())
-    return fresh
+    return compared and any(value not in used[key] for key, value in now.items())
 
 
 def _reworded(new: str, old: str) -> bool:

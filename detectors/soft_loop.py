@@ -11,6 +11,8 @@ from detectors.model import Severity, Step
 from detectors.text import quote
 
 _QUOTE: Final = 120
+_REMIND: Final = 4
+"""Stale calls after which an unchanged signal is given again."""
 
 
 class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,7 +87,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._stale: deque[bool] = deque(maxlen=config.halt_window_calls)
         self._sum = 0.0
         self._speaking = False
-        self._open = False
+        self._told: tuple[bool, bool] | None = None
+        self._untold = 0
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Weighs the call, and answers as long as the window holds enough stale calls."""
@@ -96,12 +99,21 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return None
         self._remember(step.seq, features, stale)
         if stale > 0 and self._sum >= self.config.warn_stale_calls:
-            self._open = True
-            return self._signal()
-        if self._open and self._sum < self.config.warn_stale_calls / 2:
-            self._open = False
+            return self._tell()
+        if self._told is not None and self._sum < self.config.warn_stale_calls / 2:
+            self._told = None
             return CLEAR
         return None
+
+    def _tell(self) -> Answer:
+        """Signals a change of level at once, an unchanged one now and then: proof is dear to put together."""
+        critical = self._sum >= self.config.critical_stale_calls
+        level = (critical, critical and sum(self._stale) >= self.config.halt_stale_calls)
+        self._untold += 1
+        if level == self._told and self._untold < _REMIND:
+            return None
+        self._told, self._untold = level, 0
+        return self._signal(critical=critical, halt=level[1])
 
     def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
         if len(self._window) == self.config.window_calls:
@@ -165,10 +177,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return None
         return self.config.doubt if (features.argument_similarity or 0.0) >= self.config.min_speech_similarity else None
 
-    def _signal(self) -> Signal:
+    def _signal(self, *, critical: bool, halt: bool) -> Signal:
         config = self.config
         stale = [(seq, features) for seq, weight, features in self._window if weight > 0]
-        critical = self._sum >= config.critical_stale_calls
         often = Counter(features.key or "" for _, features in stale).most_common(2)
         what = " and ".join(quote(key.partition(":")[2] or key, 60) for key, _ in often)
         evidence: dict[str, Any] = {
@@ -193,5 +204,5 @@ class SoftLoop(Detector[SoftLoopConfig]):
             evidence=evidence,
             threshold={"critical_stale_calls": config.critical_stale_calls} if critical else {"warn_stale_calls": config.warn_stale_calls},
             first_step_seq=stale[0][0],
-            halt_eligible=critical and sum(self._stale) >= config.halt_stale_calls,
+            halt_eligible=halt,
         )

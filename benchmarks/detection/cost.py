@@ -9,6 +9,7 @@ import pickle
 import random
 import statistics
 import time
+from collections.abc import Callable
 
 from detectors import testing
 from detectors.base import Context
@@ -21,7 +22,7 @@ _QUERIES = ("reset two factor authentication", "how to reset two factor authenti
 
 
 def make_sessions(sessions: int, steps: int, seed: int, looping_share: float = 0.1) -> list[list[Step]]:
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 — a workload, not a secret
     syllables = ("ba", "co", "di", "fu", "ge", "hi", "jo", "ku", "la", "me", "ni", "po", "qua", "ri", "so", "tu")
     vocabulary = ["".join(dice.choice(syllables) for _ in range(dice.randint(2, 4))) for _ in range(17_000)]
 
@@ -69,26 +70,27 @@ def main() -> None:
             for step in steps:
                 state.observe(step)
 
-    def everything() -> list[DetectorHost]:
-        hosts = []
-        for steps in sessions:
-            host = DetectorHost(testing.KEY)
-            for step in steps:
-                host.observe(step)
-            hosts.append(host)
-        return hosts
+    def watched(steps: list[Step]) -> DetectorHost:
+        host = DetectorHost(testing.KEY)
+        for step in steps:
+            host.observe(step)
+        return host
 
-    def cpu(work: object) -> float:
+    def everything() -> None:
+        for steps in sessions:
+            watched(steps)
+
+    def cpu(work: Callable[[], None]) -> float:
         taken = []
         for _ in range(options.repeats):
             start = time.process_time()
-            work()  # type: ignore[operator]
+            work()
             taken.append(time.process_time() - start)
         return min(taken) / total * 1e6
 
     print(f"features               {cpu(features_only):8.1f} CPU-us a step")
     print(f"features and detectors {cpu(everything):8.1f} CPU-us a step")
-    sizes = [len(pickle.dumps(host)) for host in everything()]
+    sizes = [len(pickle.dumps(watched(steps))) for steps in sessions]
     print(f"state of a session of {options.steps} steps, pickled: median {statistics.median(sizes):,.0f} bytes, largest {max(sizes):,}")
     print(f"an empty host, pickled: {len(pickle.dumps(DetectorHost(testing.KEY))):,} bytes; a context: {len(pickle.dumps(Context())):,}")
 
