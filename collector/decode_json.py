@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import orjson
+from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from collector.decode_limits import MAX_ATTRIBUTES, MAX_DEPTH, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID, WRONG_TYPE
 from collector.errors import Malformed
 from collector.telemetry_data import Attributes, Decoded, LogRecord, Rejected, Span, SpanEvent, SpanLink
 
 _HEX: Final = frozenset("0123456789abcdef")
+_SEVERITIES: Final = dict(SeverityNumber.items())
 _STATUS_CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 _SPAN_KINDS: Final = {
     "SPAN_KIND_UNSPECIFIED": 0,
@@ -294,7 +296,7 @@ def _logs(document: dict[str, Any]) -> Decoded:
             LogRecord(
                 time_ns=_time(item, "timeUnixNano"),
                 observed_ns=_time(item, "observedTimeUnixNano"),
-                severity=_enum(item, "severityNumber", {}),
+                severity=_enum(item, "severityNumber", _SEVERITIES),
                 severity_text=_text(item, "severityText"),
                 event_name=_text(item, "eventName"),
                 body=_json_plain(item.get("body")),
