@@ -15,9 +15,13 @@ _BODY: Final = b'{"type":"session.halt","timestamp":"2026-01-01T00:00:00Z","data
 class Receiver(Protocol):
     """A receiver under the check's control."""
 
-    url: str
-    keys: Sequence[str]
-    """The idempotency key of each request that came in, in order."""
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The idempotency key of each request that came in, in order."""
 
     def answers(self, behaviour: str) -> None:
         """How it answers from here on: `stopping`, `error`, `garbage`, `silence` (takes the request and never answers)."""

@@ -40,8 +40,11 @@ class Database:
         self._lock = threading.Lock()
         self._path = str(path)
         try:
+            if self._path != ":memory:":
+                # Addresses and notes are for the service alone; SQLite gives its side files the mode of this one.
+                Path(self._path).touch(mode=0o600)
             self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"cannot open {self._path}: {error}") from error
         try:
             self._connection.row_factory = sqlite3.Row

@@ -10,7 +10,7 @@ from collector.security import Authority
 from collector.service import Service
 from collector.web.access import needs
 from collector.web.answers import Json
-from collector.web.schemas import RuleModel, RulePage
+from collector.web.schemas import Rule, RulePage
 from detectors import DETECTORS
 from detectors.base import Detector
 
@@ -37,7 +37,7 @@ def rules_router(service: Service, authority: Authority) -> APIRouter:
         """Lists every detector with its mode."""
         return Json({"rules": [rule(detector, agent_type) for detector in DETECTORS]})
 
-    @router.get("/rules/{detector}", response_model=RuleModel)
+    @router.get("/rules/{detector}", response_model=Rule)
     def show_rule(detector: str, agent_type: AgentType = UNKNOWN_AGENT_TYPE) -> Json:
         """Shows one detector with its mode."""
         for one in DETECTORS:

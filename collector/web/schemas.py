@@ -34,7 +34,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
-class IdentifiersModel(Answered):
+class Identifiers(Answered):
     """Everything the telemetry called a session by."""
 
     trace_ids: list[str]
@@ -43,7 +43,7 @@ class IdentifiersModel(Answered):
     service_instance_ids: list[str] = Field(alias="service.instance.id")
 
 
-class SessionModel(Answered):
+class Session(Answered):
     """One agent session as it stands."""
 
     session_id: str
@@ -56,7 +56,7 @@ class SessionModel(Answered):
     state: SessionState
     halt_reason: str | None
     generation: int = Field(description="Grows with every halt, pause and release")
-    identifiers: IdentifiersModel
+    identifiers: Identifiers
     merged_from: list[str]
     started_at: Time | None
     last_seen_at: Time | None
@@ -74,7 +74,7 @@ class SessionModel(Answered):
     dialects: list[str]
 
 
-class StepModel(Answered):
+class Step(Answered):
     """One finished thing an agent did. Which of the last fields are there depends on `kind`."""
 
     seq: int = Field(description="Commit sequence: never changes; pages use it")
@@ -111,7 +111,7 @@ class StepModel(Answered):
     result_novelty: float | None = None
 
 
-class VersionsModel(Answered):
+class Versions(Answered):
     """What a verdict was reached under."""
 
     policy: str
@@ -119,7 +119,7 @@ class VersionsModel(Answered):
     baselines: str
 
 
-class FindingModel(Answered):
+class Finding(Answered):
     """What a detector concluded, with the proof."""
 
     id: str
@@ -142,10 +142,10 @@ class FindingModel(Answered):
     threshold: dict[str, float]
     mode: str
     episode: int
-    versions: VersionsModel
+    versions: Versions
 
 
-class HaltModel(Answered):
+class Halt(Answered):
     """One request to the runtime about one session, and what became of it."""
 
     halt_id: str
@@ -168,30 +168,30 @@ class HaltModel(Answered):
 class SessionPage(Answered):
     """Newest activity first."""
 
-    sessions: list[SessionModel]
+    sessions: list[Session]
     next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null at the end")
 
 
-class SessionDetail(SessionModel):
+class SessionDetail(Session):
     """A session with what was found and done about it."""
 
-    findings: list[FindingModel]
-    halts: list[HaltModel]
+    findings: list[Finding]
+    halts: list[Halt]
 
 
 class StepPage(Answered):
     """Steps in commit order."""
 
-    steps: list[StepModel]
+    steps: list[Step]
 
 
 class FindingPage(Answered):
     """Newest first."""
 
-    findings: list[FindingModel]
+    findings: list[Finding]
 
 
-class RuleModel(Answered):
+class Rule(Answered):
     """One detector and how far it may go."""
 
     detector: str
@@ -205,7 +205,7 @@ class RuleModel(Answered):
 class RulePage(Answered):
     """Every detector."""
 
-    rules: list[RuleModel]
+    rules: list[Rule]
 
 
 class SessionQuery(Asked):

@@ -18,7 +18,7 @@ from collector.web.schemas import (
     Acknowledgement,
     FindingPage,
     FindingQuery,
-    HaltModel,
+    Halt,
     OperatorRequest,
     SessionDetail,
     SessionPage,
@@ -116,14 +116,14 @@ def sessions_router(service: Service, authority: Authority) -> APIRouter:
             ask(verb),
             methods=["POST"],
             status_code=202,
-            response_model=HaltModel,
+            response_model=Halt,
             name=f"{name}_session",
             description=text,
         )
 
     release = ask(Verb.RELEASE)
 
-    @router.post("/sessions/{session_id}/resume", status_code=202, response_model=HaltModel)
+    @router.post("/sessions/{session_id}/resume", status_code=202, response_model=Halt)
     def resume_session(session_id: SessionId, who: Annotated[Principal, Depends(operator)], asked: OperatorRequest | None = None) -> Json:
         """Lets a paused session go on. A halted one needs a release: nobody should lift a halt who only saw a pause."""
         session = service.session(service.resolve(unquote(session_id)))
@@ -131,7 +131,7 @@ def sessions_router(service: Service, authority: Authority) -> APIRouter:
             raise Refused(f"the session is {session.state}, not paused: use release to lift a halt")
         return release(session_id, who, asked)
 
-    @router.post("/halts/{halt_id}/ack", response_model=HaltModel, dependencies=[Depends(speaker)])
+    @router.post("/halts/{halt_id}/ack", response_model=Halt, dependencies=[Depends(speaker)])
     def acknowledge_halt(halt_id: str, spoken: Acknowledgement) -> Json:
         """Takes the word of a runtime that cannot receive webhooks. Needs the scope `gate` or `operate`."""
         return Json(halt_json(service.acknowledge(unquote(halt_id), spoken.status)))

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from collector.enforcement.action import Answer, Reply, Runtime
 from collector.enforcement.control import ControlStore
 from collector.enforcement.database import Database, Migration, shipped_migrations
-from collector.enforcement.messages import Limits, Subject
+from collector.enforcement.messages import Limits
+from collector.enforcement.rows import Subject
 from collector.enforcement.transitions import NEXT, session_state
 from collector.errors import ConfigError, Malformed, NotFound, Refused, StoreUnavailable
 from collector.model import Halt, HaltState, Identifiers, SessionState, Verb
@@ -430,6 +431,13 @@ def test_the_store_is_durable_by_its_pragmas(control: ControlStore) -> None:
     with control.database.reading() as c:
         assert c.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert c.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_nobody_else_may_read_the_file(path: Path, ask: Ask) -> None:
+    ask(Verb.HALT)
+    files = list(path.parent.glob(f"{path.name}*"))
+    assert len(files) == 3
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
 
 
 def test_every_state_has_its_successors_and_supersession_is_final() -> None:

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from collector.enforcement import Action, KillWebhook
 from collector.enforcement.action import Answer, Delivery, Reply, Runtime
 from collector.enforcement.control import ControlStore
-from collector.enforcement.messages import Subject
 from collector.enforcement.outbox import Outbox, Pace
+from collector.enforcement.rows import Subject
 from collector.errors import StoreUnavailable
 from collector.model import Halt, HaltState, Identifiers, Verb
 from detectors.model import SessionKey
@@ -203,7 +203,11 @@ async def test_superseded_in_mid_flight_the_answer_changes_nothing(
 ) -> None:
     target = runtime.target()
     made = halt(control, clock, target)
-    runtime.on_request = lambda: control.request_halt(KEY, Verb.RELEASE, halt_reason=None, requested_by="ada", now_ns=clock()) and None
+
+    def release() -> None:
+        control.request_halt(KEY, Verb.RELEASE, halt_reason=None, requested_by="ada", now_ns=clock())
+
+    runtime.on_request = release
     await outbox.deliver_due([target])
     assert control.get(made.halt_id).state is HaltState.SUPERSEDED
     assert control.active(KEY) is None

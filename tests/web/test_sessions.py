@@ -6,7 +6,7 @@ import pytest
 from starlette.types import ASGIApp
 
 from collector.model import SessionState, Verb
-from collector.web.schemas import FindingPage, HaltModel, SessionDetail, SessionPage, StepPage
+from collector.web.schemas import FindingPage, Halt, SessionDetail, SessionPage, StepPage
 from detectors.model import SessionKey, Severity
 
 from .conftest import serving
@@ -34,7 +34,7 @@ async def test_lists_sessions_in_the_shape_of_the_contract(client: httpx2.AsyncC
 
 
 async def test_passes_the_filters_on(client: httpx2.AsyncClient, service: FakeService) -> None:
-    wanted = {
+    wanted: dict[str, str | int] = {
         "state": "halted",
         "agent_type": "research",
         "finding": "soft_loop",
@@ -120,7 +120,7 @@ async def test_lists_findings(client: httpx2.AsyncClient, service: FakeService) 
 async def test_stops_a_session(client: httpx2.AsyncClient, service: FakeService, path: str, verb: Verb) -> None:
     answer = await client.post(f"/api/v1/sessions/s1/{path}", json={"reason": "cost_runaway", "note": "enough"})
     assert answer.status_code == 202
-    halt = HaltModel.model_validate(answer.json())
+    halt = Halt.model_validate(answer.json())
     assert (halt.verb, halt.halt_reason, halt.requested_by, halt.note, halt.state) == (
         verb,
         "cost_runaway",
@@ -192,7 +192,7 @@ async def test_lets_a_session_go(client: httpx2.AsyncClient, service: FakeServic
 async def test_takes_the_word_of_a_runtime(client: httpx2.AsyncClient, service: FakeService) -> None:
     await client.post("/api/v1/sessions/s1/halt")
     answer = await client.post("/api/v1/halts/hlt_1/ack", json={"status": "stopping"})
-    assert HaltModel.model_validate(answer.json()).state == "acknowledged"
+    assert Halt.model_validate(answer.json()).state == "acknowledged"
     assert (await client.post("/api/v1/halts/hlt_9/ack", json={"status": "stopped"})).status_code == 404
     assert (await client.post("/api/v1/halts/hlt_1/ack", json={"status": "gone"})).status_code == 400
     assert service.calls[-1] == ("acknowledge", {"halt_id": "hlt_9", "status": "stopped"})
