@@ -15,10 +15,10 @@ CREATE TABLE spans (
     scope_name VARCHAR,
     scope_version VARCHAR,
     service_name VARCHAR,
-    resource JSON,
-    attributes JSON,
-    events JSON,
-    links JSON,
+    resource VARCHAR,
+    attributes VARCHAR,
+    events VARCHAR,
+    links VARCHAR,
     dropped UINTEGER
 );
 CREATE TABLE logs (
@@ -36,16 +36,16 @@ CREATE TABLE logs (
     scope_name VARCHAR,
     scope_version VARCHAR,
     service_name VARCHAR,
-    resource JSON,
-    body JSON,
-    attributes JSON,
+    resource VARCHAR,
+    body VARCHAR,
+    attributes VARCHAR,
     dropped UINTEGER
 );
 CREATE TABLE events (
     seq BIGINT NOT NULL,
     session VARCHAR,
     kind VARCHAR NOT NULL,
-    body JSON NOT NULL
+    body VARCHAR NOT NULL
 );
 CREATE TABLE findings (
     emission BIGINT NOT NULL,
@@ -54,7 +54,7 @@ CREATE TABLE findings (
     detector VARCHAR NOT NULL,
     severity VARCHAR NOT NULL,
     at_ns BIGINT NOT NULL,
-    body JSON NOT NULL
+    body VARCHAR NOT NULL
 );
 -- For people with a SQL prompt: one row per step, as first recorded (amendments and retractions are events of their own).
 CREATE VIEW steps AS
