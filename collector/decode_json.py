@@ -18,7 +18,7 @@ from collector.errors import Malformed
 from collector.telemetry_data import Attributes, Decoded, LogRecord, Rejected, Span, SpanEvent, SpanLink
 
 _HEX: Final = frozenset("0123456789abcdef")
-_SEVERITIES: Final = dict(SeverityNumber.items())
+_SEVERITIES: Final[dict[str, int]] = {name: int(number) for name, number in SeverityNumber.items()}
 _STATUS_CODES: Final = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
 _SPAN_KINDS: Final = {
     "SPAN_KIND_UNSPECIFIED": 0,

@@ -9,6 +9,7 @@ from collector.dialects.codex_cli import CodexCLI
 from collector.dialects.copilot_cli import CopilotCLI
 from collector.dialects.gemini_cli import GeminiCLI
 from collector.dialects.google_adk import GoogleADK
+from collector.dialects.mastra import Mastra
 from collector.dialects.openinference import OpenInference
 from collector.dialects.openlit import OpenLIT
 from collector.dialects.openllmetry import OpenLLMetry
@@ -17,6 +18,7 @@ from collector.dialects.pydantic_ai import PydanticAI
 from collector.dialects.strands import Strands
 from collector.dialects.unknown import Unknown
 from collector.dialects.values import as_text, first_id
+from collector.dialects.vercel_ai import VercelAI
 from collector.telemetry_data import LogRecord, Span
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
@@ -28,6 +30,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     GeminiCLI(),
     GoogleADK(),
     OpenLIT(),
+    VercelAI(),
+    Mastra(),
     OpenInference(),
     OpenLLMetry(),
     Strands(),

@@ -185,7 +185,12 @@ def _part(part: Any, texts: list[str], asks: list[ToolAsk], answers: list[ToolAn
 def _answer_part(part: dict[str, Any], answers: list[ToolAnswer]) -> None:
     call_id = part.get("call_id") or part.get("id") or part.get("tool_use_id") or part.get("toolCallId")
     result = next((part[key] for key in ("response", "result", "output", "content") if part.get(key) is not None), None)
-    answers.append(answer(call_id, part.get("name") or part.get("toolName"), plain_content(result), as_bool(part.get("is_error"))))
+    error = as_bool(part.get("is_error", part.get("isError")))
+    if isinstance(result, dict) and result.keys() == {"type", "value"} and isinstance(result["type"], str):
+        # The AI SDK types its results: text, json, error-text, error-json, content.
+        error = True if result["type"].startswith("error") else error
+        result = result["value"]
+    answers.append(answer(call_id, part.get("name") or part.get("toolName"), plain_content(result), error))
 
 
 def _vendor_part(part: dict[str, Any], asks: list[ToolAsk], answers: list[ToolAnswer]) -> None:

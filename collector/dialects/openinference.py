@@ -74,6 +74,8 @@ class OpenInference:
             return identity_only(span, *_identity(attributes), agent=None)
         kind = _KINDS.get(label, StepKind.AGENT)
         if kind is StepKind.LLM:
+            if "._prepare_" in span.name:  # LlamaIndex traces how a request is put together as one more model call
+                return identity_only(span, *_identity(attributes), agent=None)
             return self._llm(span)
         tool = as_text(attributes.get("tool.name"))
         if kind is StepKind.TOOL or (label == "AGENT" and tool is not None):

@@ -6,7 +6,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.genai_keys import conversation_of, provider, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
-from collector.dialects.steps import Ending, ending, identity_only, judged, log_step, step, tool_kind
+from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, step, tool_kind
 from collector.dialects.values import (
     as_dict,
     as_json,
@@ -108,6 +108,14 @@ class OtelGenAI:
         """How the span ended."""
         return ending(span, ok_tells=self.ok_tells, unset_is_ok=self.unset_is_ok)
 
+    def usage(self, attributes: Attributes) -> Usage:
+        """Tokens of a model call."""
+        return usage(attributes)
+
+    def provider(self, attributes: Attributes) -> str | None:
+        """Vendor of the model."""
+        return provider(attributes)
+
     def content(self, span: Span) -> Exchange:
         """What was said in a model call: from attributes, else from the details event, else from one event per message."""
         attributes = span.attributes
@@ -127,7 +135,7 @@ class OtelGenAI:
         """One model call."""
         attributes = span.attributes
         said = self.content(span)
-        tokens = usage(attributes)
+        tokens = self.usage(attributes)
         model = as_text(first(attributes, "gen_ai.response.model", "gen_ai.request.model"))
         response_id = first_id(attributes, "gen_ai.response.id")
         ended = self.ending(span)
@@ -142,7 +150,7 @@ class OtelGenAI:
                 StepKind.LLM,
                 name=model,
                 agent=agent,
-                provider=provider(attributes),
+                provider=self.provider(attributes),
                 model=model,
                 response_id=response_id,
                 input_tokens=tokens.input_tokens,
