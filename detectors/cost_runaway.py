@@ -39,8 +39,10 @@ class CostRunawayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Forecast of model calls to the ceiling from which it is urgent."""
     halt_steps_left: int = 1
     """Forecast of model calls to the ceiling from which halting is justified."""
-    warn_multiple: float = 4.0
+    warn_multiple: float = 10.0
     """Without a ceiling: times the first costs' median from which to warn."""
+    min_cost_usd: float = 0.02
+    """Without a ceiling: cost of a call in US dollars below which nobody is told."""
 
 
 class _Line(msgspec.Struct):
@@ -74,7 +76,8 @@ class CostRunaway(Detector[CostRunawayConfig]):
     budget catches that), calls whose price is unknown, and a climb spread over many agents with few calls each.
 
     **Parameters** (`Config`): `window_steps`, `min_steps`, `every_steps`, `warn_steps_left`, `critical_steps_left`,
-    `halt_steps_left` (model calls), `min_growth` (share), `min_concordance` (−1 to 1), `warn_multiple` (times).
+    `halt_steps_left` (model calls), `min_growth` (share), `min_concordance` (−1 to 1), `warn_multiple` (times),
+    `min_cost_usd` (US dollars a call).
 
     **Examples.** Each call a cent dearer, towards a ceiling of 2 USD:
 
@@ -142,8 +145,8 @@ class CostRunaway(Detector[CostRunawayConfig]):
     def _near(self, cost: float, line: _Line, context: Context) -> bool:
         """Whether the fit, which is dear, could lead to anything."""
         if context.ceiling_usd is None:
-            return cost * 2 >= self.config.warn_multiple * line.base
-        return cost * 4 * self.config.warn_steps_left >= float(context.ceiling_usd - context.cost_usd)
+            return cost >= self.config.min_cost_usd and cost * 2 >= self.config.warn_multiple * line.base
+        return cost * 2 * self.config.warn_steps_left >= float(context.ceiling_usd - context.cost_usd)
 
     def _judge(self, name: tuple[str | None, str | None], line: _Line, fit: _Fit, context: Context) -> Signal | None:
         config = self.config
@@ -153,7 +156,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             left = steps_left(fit.level, fit.slope, float(context.ceiling_usd - context.cost_usd))
             if left > config.warn_steps_left:
                 return None
-        elif multiple < config.warn_multiple:
+        elif multiple < config.warn_multiple or fit.level < config.min_cost_usd:
             return None
         critical = left is not None and left <= config.critical_steps_left
         minutes = None

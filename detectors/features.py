@@ -5,13 +5,14 @@ answered per tool, since a parent span repeats what its child returned, and by w
 re-phrased call reorders and replaces words. Ids, time stamps and durations are masked; other digits are not, because they
 are what tells progress (`12 %`, `25 %`) from a standstill.
 
-Similarity is the Jaccard index of word sets (P. Jaccard, "The distribution of the flora in the alpine zone", New
-Phytologist 11, 1912); novelty is the share of words not seen before (the "new word" rate of novelty detection in streams,
-as in TREC's Novelty track, 2002–2004).
+Novelty is the share of words not seen before, as in TREC's Novelty track (I. Soboroff, D. Harman, 2003). Similarity of
+results is the Jaccard index of their words (P. Jaccard, New Phytologist 11, 1912). Similarity of arguments is the normalised
+Indel similarity (twice the longest common subsequence over the summed lengths) less what unrelated texts reach by chance.
 """
 
 import zlib
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
@@ -31,8 +32,14 @@ from detectors.text import (
     words,
 )
 
-ARGUMENT_CHARS: Final = 1024
-"""Characters of the arguments that are compared."""
+SIMILARITY_CHARS: Final = 256
+"""Characters of the arguments whose similarity is measured."""
+CHANCE: Final = 0.5
+"""Indel similarity that unrelated texts have: it counts as none."""
+SAME_SIMILARITY: Final = 0.2
+"""Similarity from which it is worth finding out whether two calls are the same but for their form."""
+ECHO_WORDS: Final = 24
+"""Words up to which a result is searched for echoes of the arguments, however new it looks."""
 RESULT_CHARS: Final = 2048
 """Characters of the result that are compared."""
 SPEECH_CHARS: Final = 128
@@ -47,7 +54,7 @@ TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
 CALLS: Final = 6
 """Calls remembered of each tool."""
-WORDS: Final = 3000
+WORDS: Final = 600
 """Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
 
 _NO_WORDS: Final[frozenset[str]] = frozenset()
@@ -61,8 +68,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is_call: bool = False
     """Whether the step did something (tool, retrieval, hand-off, agent invocation) rather than said something."""
     argument_similarity: float | None = None
-    """0–1: largest share of words in common with a remembered call of the same tool. For llm steps, the likeness of what was said
-    to what the agent's model said before (Indel similarity of characters; below a half it is 0)."""
+    """0–1: likeness to the most similar remembered call of the same tool; 0 is what unrelated texts have in common. For llm
+    steps, of what was said to what the same agent's model said before. None: nothing to compare with."""
     similar_to: int | None = None
     """Sequence number of that call."""
     same_call_as: int | None = None
@@ -107,13 +114,12 @@ NOTHING: Final = StepFeatures()
 class _Call:
     """One remembered call. `identity` is the sequence number of the first call with the same arguments."""
 
-    __slots__ = ("arguments", "asked", "canonical", "identity", "masked", "result", "returned", "returned_words", "seq", "words")
+    __slots__ = ("arguments", "asked", "canonical", "identity", "masked", "result", "returned", "returned_words", "seq")
 
-    def __init__(self, seq: int, asked: str, said: frozenset[str], returned: str) -> None:
+    def __init__(self, seq: int, asked: str, returned: str) -> None:
         self.seq = seq
         self.identity = seq
         self.arguments = asked[:KEPT_CHARS]
-        self.words = said
         self.asked = 0 if len(asked) <= KEPT_CHARS else _rest(asked)
         self.result = returned[:KEPT_CHARS]
         self.returned = 0 if len(returned) <= KEPT_CHARS else _rest(returned)
@@ -137,8 +143,8 @@ class _Tool:
 class FeatureState:
     """What is remembered of one session to compute `StepFeatures`. Feed it every step once, in order.
 
-    Holds at most `TOOLS` × `CALLS` calls of up to `ARGUMENT_CHARS` + 2 × `KEPT_CHARS` characters and `WORDS` result words:
-    about 20 KB for a session of ordinary calls, under 2 MB for one made to fill it.
+    Holds at most `TOOLS` × `CALLS` calls of up to 2 × `KEPT_CHARS` characters (kept twice while they repeat) and
+    2 × `WORDS` result words: about 100 KB of memory for a session of 50 ordinary steps, under 1 MB for one made to fill it.
     """
 
     __slots__ = ("_remembered", "_results_seen", "_tools")
@@ -197,19 +203,14 @@ class FeatureState:
         """Compares what a model answered with what the same agent's model answered before, by characters: it is cheaper."""
         key = f"llm:{step.agent or ''}"
         tool = self._tool(key)
-        call = _Call(step.seq, text, _NO_WORDS, "")
+        call = _Call(step.seq, text, "")
         first = not tool.calls
-        best, similar = -1.0, None
-        head = text[:SPEECH_CHARS]
-        for other in islice(reversed(tool.calls), UTTERANCES):
-            ratio = fuzz.ratio(head, other.arguments[:SPEECH_CHARS], score_cutoff=max(best, 50.0))
-            if ratio > best and ratio >= 50.0:
-                best, similar = ratio, other
-        same = None if similar is None or best < 100.0 else _identify(call, similar, tool.calls, text)
+        similarity, similar = _most_similar(call, islice(reversed(tool.calls), UTTERANCES), SPEECH_CHARS)
+        same = None if similarity < SAME_SIMILARITY or similar is None else _identify(call, similar, tool.calls)
         tool.calls.append(call)
         return StepFeatures(
             key=key,
-            argument_similarity=None if first else max(best, 0.0) / 100,
+            argument_similarity=None if first else similarity,
             similar_to=similar.seq if similar else None,
             same_call_as=same,
             first=first,
@@ -219,18 +220,17 @@ class FeatureState:
     def _called(self, step: Step, key: str, arguments: str | None, result: str | None) -> StepFeatures:
         """Compares a call with the remembered calls of the same tool."""
         tool = self._tool(key)
-        text = (arguments or "")[:ARGUMENT_CHARS]
-        asked = words(text) if text else _NO_WORDS
-        similarity, similar = _most_similar(tool.calls, asked) if arguments is not None else (None, None)
         answer = result or ""
-        call = _Call(step.seq, arguments or "", asked, answer)
-        same = _identify(call, similar, tool.calls, text)
+        call = _Call(step.seq, arguments or "", answer)
+        similarity, similar = _most_similar(call, reversed(tool.calls), SIMILARITY_CHARS)
+        same = None if similarity < SAME_SIMILARITY or similar is None else _identify(call, similar, tool.calls)
+        known = similarity if tool.calls and arguments is not None else None
         if result is None:
             tool.calls.append(call)
             return StepFeatures(
                 key=key,
                 is_call=True,
-                argument_similarity=similarity,
+                argument_similarity=known,
                 similar_to=similar.seq if similar else None,
                 same_call_as=same,
                 failed=step.error is True,
@@ -238,10 +238,12 @@ class FeatureState:
             )
         first = not tool.results
         brought = words(answer[:RESULT_CHARS]) if answer else _NO_WORDS
-        new = brought - tool.young - asked
+        new = brought - tool.young
         if tool.old:
             new -= tool.old
         total = len(brought)
+        if new and arguments and (len(new) * 2 < total or total <= ECHO_WORDS):
+            new -= words(call.arguments)
         if new and not first and len(new) * 2 < total:
             unmasked = words(mask(answer[:RESULT_CHARS]))
             new &= unmasked
@@ -255,7 +257,7 @@ class FeatureState:
         found = StepFeatures(
             key=key,
             is_call=True,
-            argument_similarity=similarity,
+            argument_similarity=known,
             similar_to=similar.seq if similar else None,
             same_call_as=same,
             result_novelty=novelty,
@@ -270,8 +272,8 @@ class FeatureState:
             polls=stale and same is not None and reads_as_polling(name, answer, total),
             writes=stale and reads_as_write(name),
             asks=stale and reads_as_question(name),
-            enumerates=stale and same is None and _enumerates(text, tool.calls),
-            argument_news=len(asked.difference(*(each.words for each in tool.calls))) if stale and same is None else 0,
+            enumerates=stale and same is None and _enumerates(call.arguments, tool.calls),
+            argument_news=_news(call, tool.calls) if stale and same is None else 0,
             arguments=call.arguments,
             result=call.result,
         )
@@ -285,44 +287,42 @@ def _rest(text: str) -> int:
     return len(text) << 32 | zlib.crc32(text[KEPT_CHARS:].encode(errors="replace"))
 
 
-def _most_similar(calls: deque[_Call], said: frozenset[str]) -> tuple[float | None, _Call | None]:
-    """Finds the remembered call with the largest Jaccard index; of equals the latest."""
-    best, found = -1.0, None
-    size = len(said)
-    for call in reversed(calls):
-        other = call.words
-        smaller, larger = (size, len(other)) if size < len(other) else (len(other), size)
-        if larger and smaller / larger <= best:
-            continue
-        if not larger:
-            share = 1.0
-        else:
-            common = len(said & other)
-            share = common / (size + len(other) - common)
-        if share > best:
-            best, found = share, call
-            if share == 1.0:
-                break
-    return (None, None) if found is None else (best, found)
+def _most_similar(call: _Call, others: Iterable[_Call], chars: int) -> tuple[float, _Call | None]:
+    """Finds the most similar of the remembered calls, the latest first; of equals the latest. 0 and None: none resembles it."""
+    best, found = 100 * CHANCE, None
+    ours = call.arguments[:chars]
+    for other in others:
+        theirs = other.arguments[:chars]
+        if ours == theirs:
+            return 1.0, other
+        ratio = fuzz.ratio(ours, theirs, score_cutoff=best)
+        if ratio > best:
+            best, found = ratio, other
+    return (best / 100 - CHANCE) / (1 - CHANCE), found
 
 
-def _identify(call: _Call, similar: _Call | None, calls: deque[_Call], text: str) -> int | None:
+def _identify(call: _Call, similar: _Call, calls: deque[_Call]) -> int | None:
     """Finds the first remembered call with the same arguments, and notes it in `call`."""
     for other in calls:
         if other.arguments == call.arguments and other.asked == call.asked:
             call.identity = other.identity
             call.canonical = other.canonical
             return call.identity
-    if similar is None or len(text) > KEPT_CHARS or len(call.words & similar.words) * 2 < len(call.words):
-        return None
-    call.canonical = canonical(text)
+    if call.asked or similar.asked:
+        return None  # what is cut off may differ
+    call.canonical = canonical(call.arguments)
     for other in calls:
         if other.canonical is None:
-            other.canonical = canonical(other.arguments)  # cut ones equal nothing uncut
-        if other.canonical == call.canonical:
+            other.canonical = canonical(other.arguments)
+        if other.canonical == call.canonical and not other.asked:
             call.identity = other.identity
             return call.identity
     return None
+
+
+def _news(call: _Call, calls: deque[_Call]) -> int:
+    """Counts the argument words that no remembered call had."""
+    return len(words(call.arguments).difference(*(words(other.arguments) for other in calls)))
 
 
 def _most_similar_result(call: _Call, calls: deque[_Call]) -> tuple[float | None, int | None]:
@@ -332,11 +332,11 @@ def _most_similar_result(call: _Call, calls: deque[_Call]) -> tuple[float | None
             return 1.0, other.seq
     best: float | None = None
     call.masked = mask(call.result)
-    call.returned_words = words(call.masked) - call.words
+    call.returned_words = words(call.masked) - words(call.arguments)
     for other in reversed(calls):
         if other.masked is None:
             other.masked = mask(other.result)
-            other.returned_words = words(other.masked) - other.words
+            other.returned_words = words(other.masked) - words(other.arguments)
         if other.masked == call.masked:
             return 1.0, other.seq
         theirs = other.returned_words or _NO_WORDS

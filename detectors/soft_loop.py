@@ -34,8 +34,8 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Share of unseen words (0–1) up to which a result brought nothing new."""
     max_answer_novelty: float = 0.35
     """The same for an agent asked the same again: no two answers in free words are equal."""
-    min_argument_similarity: float = 0.6
-    """Share of common words (0–1) from which a call is the same request in other words."""
+    min_argument_similarity: float = 0.4
+    """Similarity of arguments (0–1) from which a call is the same request in other words."""
     min_result_similarity: float = 0.85
     """Share of common words (0–1) from which a result is the same as an earlier one."""
     min_speech_similarity: float = 0.7

@@ -10,6 +10,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from decimal import Decimal
 
 from detectors import testing
 from detectors.base import Context
@@ -71,7 +72,7 @@ def main() -> None:
                 state.observe(step)
 
     def watched(steps: list[Step]) -> DetectorHost:
-        host = DetectorHost(testing.KEY)
+        host = DetectorHost(testing.KEY, ceiling_usd=Decimal(5))
         for step in steps:
             host.observe(step)
         return host

@@ -1,0 +1,159 @@
+"""What each step says about repetition."""
+
+import pickle
+from typing import Any
+
+import pytest
+
+from detectors.checks import odd_steps, workload
+from detectors.features import FeatureState, StepFeatures
+from detectors.model import Step
+from detectors.testing import agent, llm, session, tool
+from detectors.text import canonical, leaves, mask, quote, reads_as_failure, words
+
+
+def observed(*steps: Step) -> list[StepFeatures]:
+    state = FeatureState()
+    return [state.observe(step) for step in session(*steps)]
+
+
+def test_the_first_call_has_nothing_to_be_compared_with() -> None:
+    (first,) = observed(tool("search", {"q": "robots"}, "three pages about robots"))
+    assert (first.first, first.argument_similarity, first.same_call_as, first.result_novelty) == (True, None, None, 0.75)
+
+
+def test_an_equal_call_names_the_first_and_brings_nothing() -> None:
+    *_, last = observed(*(tool("search", {"q": "robots"}, "three pages") for _ in range(3)))
+    assert (last.argument_similarity, last.same_call_as, last.same_result_as, last.result_novelty) == (1.0, 1, 2, 0.0)
+    assert last.same_outcome
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {"limit": 5, "q": "acme robots third quarter"},
+        {"q": "acme robots third quarter", "limit": 5, "request_id": "7abec539007d1034d726c86b9c3a23cd"},
+        {"q": "acme robots third quarter", "limit": 5, "at": "2026-03-02T07:42:59.358Z"},
+    ],
+)
+def test_order_of_keys_and_nonces_make_no_other_call(again: dict[str, Any]) -> None:
+    *_, last = observed(tool("s", {"q": "acme robots third quarter", "limit": 5}, "x y z"), tool("s", again, "x y z"))
+    assert last.same_call_as == 1
+
+
+def test_another_value_makes_another_call() -> None:
+    *_, last = observed(tool("s", {"q": "robots", "page": 1}, "a b c"), tool("s", {"q": "robots", "page": 2}, "d e f"))
+    assert last.same_call_as is None
+    assert last.argument_similarity is not None
+    assert last.argument_similarity > 0.8
+
+
+def test_what_is_cut_off_still_tells_calls_apart() -> None:
+    long = "x" * 5000
+    *_, last = observed(tool("write", long + "a", "ok"), tool("write", long + "b", "ok"))
+    assert last.same_call_as is None
+
+
+def test_durations_and_ids_in_a_result_are_nothing_new() -> None:
+    *_, last = observed(
+        tool("s", {"q": "a"}, "No match. took 31 ms, request 22dd113cc8c4aa at 2026-03-02T00:54:04.628Z"),
+        tool("s", {"q": "b"}, "No match. took 99 ms, request 84aa113cc8c4bb at 2026-03-02T01:56:31.294Z"),
+    )
+    assert (last.result_novelty, last.same_result_as, last.found_nothing) == (0.0, 1, True)
+
+
+def test_progress_in_digits_is_new() -> None:
+    *_, last = observed(tool("job", {"id": 1}, "running 12 of 80"), tool("job", {"id": 1}, "running 25 of 80"))
+    assert last.same_result_as is None
+    assert last.new_words == 1
+
+
+def test_echoed_arguments_are_nothing_new() -> None:
+    *_, last = observed(tool("f", {"name": "alpha"}, "function alpha not found"), tool("f", {"name": "beta"}, "function beta not found"))
+    assert last.result_novelty == 0.0
+
+
+def test_novelty_is_counted_per_tool() -> None:
+    *_, last = observed(tool("a", {"q": 1}, "the very same text"), tool("b", {"q": 1}, "the very same text"))
+    assert last.first
+    assert last.result_novelty == 1.0
+
+
+def test_a_list_gone_through_is_told_from_a_question_reworded() -> None:
+    *_, listed = observed(*(tool("check", {"company": name}, "no match") for name in ("Hooli", "Initech", "Globex")))
+    *_, reworded = observed(*(tool("check", {"q": q}, "no match") for q in ("acme q3 revenue", "q3 revenue acme", "revenue acme q3")))
+    assert listed.enumerates
+    assert not reworded.enumerates
+
+
+def test_an_error_flag_in_a_good_result_is_no_failure() -> None:
+    assert not reads_as_failure('{"isError": false, "error": null, "text": "written"}')
+    assert reads_as_failure("Traceback (most recent call last)")
+    assert reads_as_failure('{"error": "disk full"}')
+
+
+def test_an_agent_invocation_is_a_call() -> None:
+    *_, last = observed(*(agent("writer", "Write section two.", "Here is section two.") for _ in range(2)))
+    assert (last.key, last.is_call, last.same_call_as, last.result_novelty) == ("agent:writer", True, 1, 0.0)
+
+
+def test_speech_is_compared_with_speech() -> None:
+    first, _, last = observed(
+        llm(text="I will look into the account now."), llm(text="Done."), llm(text="I will look into the account now.")
+    )
+    assert (first.argument_similarity, last.argument_similarity, last.is_call) == (None, 1.0, False)
+
+
+def test_without_content_nothing_is_known() -> None:
+    assert observed(tool("t")) == [StepFeatures(key="tool:t", is_call=True)]
+    assert observed(llm()) == [StepFeatures()]
+
+
+def test_a_missing_result_is_empty_where_results_are_captured() -> None:
+    _, missing = observed(tool("sh", "ls", "a.txt"), tool("sh", "touch b.txt", None))
+    assert missing.result_novelty == 0.0
+    (unknown,) = observed(tool("sh", "touch b.txt", None))
+    assert unknown.result_novelty is None
+
+
+def test_odd_content_never_raises() -> None:
+    observed(*odd_steps() * 3)
+
+
+def test_state_survives_pickling_between_any_two_steps() -> None:
+    steps = workload(7, 200)
+    straight, broken = FeatureState(), FeatureState()
+    for step in steps:
+        expected, actual = straight.observe(step), broken.observe(step)
+        assert expected == actual
+        broken = pickle.loads(pickle.dumps(broken))  # noqa: S301
+
+
+def test_state_is_bounded() -> None:
+    state = FeatureState()
+    largest = 0
+    for number, step in enumerate(
+        session(*(tool(f"t{n % 20}", f"{n} " * 400, " ".join(f"w{n}x{k}" for k in range(400))) for n in range(400)))
+    ):
+        state.observe(step)
+        if number % 50 == 49:
+            largest = max(largest, len(pickle.dumps(state)))
+    assert largest < 600_000
+
+
+def test_words_of_any_script() -> None:
+    assert words("Müller says: HELLO") >= {"says", "hello"}
+    assert len(words("東京は今日も雨です")) > 3
+    assert words("") == frozenset()
+
+
+def test_masking_keeps_what_counts() -> None:
+    assert mask("order 123456 of 9") == "order 123456 of 9"
+    assert mask("span 4bf92f3577b34da6a3ce929d0e0e4736") == "span ~"
+
+
+def test_text_helpers_are_total() -> None:
+    assert leaves("not json") is None
+    assert leaves("[1]") is None
+    assert canonical("plain  text") == "plain text"
+    assert quote("\ud800", 10) == "?"
