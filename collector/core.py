@@ -33,6 +33,7 @@ RESTORED_EVENTS = 200_000
 """How many of the newest events are read at start to know traces, twins and tool calls again."""
 RESTORED_SESSIONS = 5_000
 """How many sessions with open findings are made again at start; the others when they speak."""
+EXPIRE_EVERY_NS = 3_600 * 10**9
 GRACE_STEPS = 5
 """Counted steps after a release in which detectors report nothing."""
 
@@ -74,6 +75,7 @@ class Core:
         self.snapshot = Snapshot()
         self._refusal: str | None = None
         self._snapshot_at = 0.0
+        self._expired_ns = 0
         assembler, sessions = self._restored()
         self.pipeline = Pipeline(store=self.store, assembler=assembler, sessions=sessions, observer=self, recover=self._restored)
         self._only_read = only_read
@@ -111,6 +113,13 @@ class Core:
         for live in list(self.sessions.live.values()):
             for finding in live.open_findings.values():
                 self._enforce(finding)
+        # A crash between a merge's commit and the control store leaves a halt with the session that is gone.
+        for absorbed, survivor in self.sessions.merged.items():
+            self._merged_in_control(absorbed, survivor)
+        for halt in self.control.active_all():
+            survivor = self.pipeline.assembler.survivor(halt.session)
+            if survivor != halt.session:
+                self._merged_in_control(halt.session, survivor)
         for halt in self.control.active_all():
             session = self.session(halt.session)
             if session is None or not session.state.sticky:
@@ -152,7 +161,7 @@ class Core:
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
         for event in events:
             if isinstance(event, SessionsMerged):
-                self._merged(event)
+                self._merged_in_control(event.absorbed, event.session)
         for finding in findings:
             self._batch.finding(finding)
             if arrival_ns is not None:
@@ -189,6 +198,9 @@ class Core:
         try:
             self.pipeline.idle(now_ns)
             self.flush()
+            if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
+                self._expired_ns = now_ns
+                self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9)
         except StoreUnavailable as error:
             self._refusal = error.message
             logger.error("the store refuses, senders are told to retry: %s", error.message)  # noqa: TRY400
@@ -294,17 +306,18 @@ class Core:
                 lambda seq: [Halted(seq=seq, session=key, generation=generation, verb=verb.value, halt_reason=halt_reason, at_ns=at_ns)]
             )
 
-    def _merged(self, event: SessionsMerged) -> None:
-        survivor = self.session(event.session)
+    def _merged_in_control(self, absorbed: SessionKey, survivor: SessionKey) -> None:
+        """Halts follow a merge; one in force is recorded for the survivor too."""
+        session = self.session(survivor)
         halt = self.control.merge(
-            event.absorbed,
-            event.session,
+            absorbed,
+            survivor,
             now_ns=self._clock_ns(),
-            identifiers=survivor.identifiers if survivor else None,
+            identifiers=session.identifiers if session else None,
             runtimes=self.runtimes(),
         )
         if halt is not None:
-            self._record_halt(event.session, halt.generation, halt.verb, halt.halt_reason)
+            self._record_halt(survivor, halt.generation, halt.verb, halt.halt_reason)
             self.on_halt()
 
     # Reading

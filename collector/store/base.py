@@ -75,5 +75,8 @@ class Store(Protocol):
     def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
         """(finding id, severity, halt_eligible) of every emission for these very sessions."""
 
+    def expire(self, before_ns: int) -> int:
+        """Lets go of everything committed before `before_ns` (arrival time). Returns how many rows that was."""
+
     def close(self) -> None:
         """Releases files. Safe to call twice."""

@@ -160,6 +160,24 @@ class DuckDBStore:
         )
         return {(str(id_), str(severity), bool(eligible)) for id_, severity, eligible in rows}
 
+    def expire(self, before_ns: int) -> int:
+        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table.
+        last = self._scalar("SELECT coalesce(max(commit_seq), 0) FROM spans WHERE arrival_ns < ?", [before_ns])
+        last = max(last, self._scalar("SELECT coalesce(max(commit_seq), 0) FROM logs WHERE arrival_ns < ?", [before_ns]))
+        if not last:
+            return 0
+        gone = 0
+        try:
+            for table, column in (("spans", "commit_seq"), ("logs", "commit_seq"), ("events", "seq")):
+                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", [last]).fetchone()  # noqa: S608 — literals
+                gone += int(row[0]) if row else 0
+            self._connection.execute("DELETE FROM findings WHERE at_ns < ?", [before_ns])
+            self._connection.execute("CHECKPOINT")
+        except (duckdb.Error, OSError) as error:
+            self._recover()
+            raise StoreUnavailable(f"{self._path}: old data was not let go: {_first_line(error)}") from error
+        return gone
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

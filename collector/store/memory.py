@@ -72,5 +72,8 @@ class MemoryStore:
         wanted = set(sessions)
         return {(f.id, str(f.severity), f.halt_eligible) for f in self.emitted if f.session in wanted}
 
+    def expire(self, before_ns: int) -> int:  # noqa: ARG002 — a replay keeps what it was given
+        return 0
+
     def close(self) -> None:
         pass
