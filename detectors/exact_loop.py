@@ -8,7 +8,7 @@ import msgspec
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
-from detectors.text import quote
+from detectors.text import mask, quote
 
 _QUOTE: Final = 160
 _RUNS: Final = 16
@@ -31,6 +31,8 @@ class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Other calls after which an earlier call no longer counts as being repeated."""
     warn_calls_without_content: int = 8
     """Calls in a row of equal sizes from which to warn where arguments and results are not captured."""
+    warn_failures_without_content: int = 5
+    """Calls in a row that fail the same way from which to warn where arguments and results are not captured."""
 
 
 class _Run(msgspec.Struct):
@@ -57,7 +59,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
     than `gap_calls` other things between rounds. Ids, time stamps, durations and the order of keys make no difference.
 
     **Parameters** (`Config`): `warn_calls`, `critical_calls`, `halt_calls` (equal calls), `polling_factor` (times),
-    `gap_calls` (other calls), `warn_calls_without_content` (calls).
+    `gap_calls` (other calls), `warn_calls_without_content`, `warn_failures_without_content` (calls).
 
     **Examples.** Five times the same:
 
@@ -162,7 +164,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             score=min(1.0, run.count / (2 * critical)),
             summary=f"{name} was called {run.calls} times since step {run.first_seq} with the same arguments and the same result.",
             evidence={
-                "call": features.key,
+                "call": quote(features.key or "", _QUOTE),
                 "calls": run.calls,
                 "steps": list(run.steps),
                 "arguments": quote(features.arguments, _QUOTE),
@@ -176,35 +178,38 @@ class ExactLoop(Detector[ExactLoopConfig]):
 
     def _without_content(self, step: Step, key: str) -> Answer:
         """Counts calls in a row that have the same sizes, outcome and, before them, the same number of tokens spoken."""
+        config = self.config
         known = (step.input_bytes, step.output_bytes, self._spoken)
-        shape = (key, *known, step.error)
+        failure = (step.error_type, mask(step.error_message or "")[:_QUOTE]) if step.error else None
+        shape = (key, failure or known)
         self._spoken = None
-        if (known == (None, None, None) and not step.error) or shape != self._shape:
+        if (failure is None and known == (None, None, None)) or shape != self._shape:
             self._shape, self._shape_since, self._shape_count = shape, step.seq, 1
             if self._open is not None:
                 self._open = None
                 return CLEAR
             return None
         self._shape_count += 1
-        if self._shape_count < self.config.warn_calls_without_content:
+        limit = config.warn_calls_without_content if failure is None else config.warn_failures_without_content
+        if self._shape_count < limit:
             return None
         self._open = (key, self._shape_since)
         name = quote(key.partition(":")[2], 80)
-        failing = " and failed each time" if step.error else ""
+        how = "with equal sizes" if failure is None else "and failed the same way"
         return Signal(
             severity=Severity.WARNING,
-            score=min(1.0, self._shape_count / (2 * self.config.warn_calls_without_content)),
-            summary=f"{name} was called {self._shape_count} times in a row with equal sizes{failing}; content is not captured.",
+            score=min(1.0, self._shape_count / (2 * limit)),
+            summary=f"{name} was called {self._shape_count} times in a row {how}; content is not captured.",
             evidence={
-                "call": key,
+                "call": quote(key, _QUOTE),
                 "calls": self._shape_count,
                 "first_step": self._shape_since,
                 "input_bytes": step.input_bytes,
                 "output_bytes": step.output_bytes,
                 "output_tokens_before": known[2],
-                "error": step.error,
+                "error_type": None if failure is None else failure[0],
             },
-            threshold={"warn_calls_without_content": float(self.config.warn_calls_without_content)},
+            threshold={("warn_calls_without_content" if failure is None else "warn_failures_without_content"): float(limit)},
             first_step_seq=self._shape_since,
             evidence_level=EvidenceLevel.STRUCTURE,
         )

@@ -169,10 +169,10 @@ class FeatureState:
                 arguments = step.input_text
             if result is None:
                 result = step.output_text
-        if not result and step.error_message:
-            result = step.error_message
         if arguments is None and result is None:
             return StepFeatures(key=key, is_call=True, failed=step.error is True)
+        if not result and step.error_message:
+            result = step.error_message
         if result:
             self._results_seen = True
         elif self._results_seen and kind is not StepKind.AGENT:
@@ -222,7 +222,7 @@ class FeatureState:
         tool = self._tool(key)
         answer = result or ""
         call = _Call(step.seq, arguments or "", answer)
-        similarity, similar = _most_similar(call, reversed(tool.calls), SIMILARITY_CHARS)
+        similarity, similar = _most_similar(call, reversed(tool.calls), SIMILARITY_CHARS) if arguments is not None else (0.0, None)
         same = None if similarity < SAME_SIMILARITY or similar is None else _identify(call, similar, tool.calls)
         known = similarity if tool.calls and arguments is not None else None
         if result is None:
