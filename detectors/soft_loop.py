@@ -116,11 +116,13 @@ class SoftLoop(Detector[SoftLoopConfig]):
         return self._signal(critical=critical, halt=level[1])
 
     def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
-        if len(self._window) == self.config.window_calls:
-            self._sum -= self._window[0][1]
         self._window.append((seq, stale, features))
         self._stale.append(stale > 0)
-        self._sum += stale
+        if stale > 0 or self._sum > 0:
+            total = 0.0
+            for _, weight, _ in self._window:
+                total = total + weight if total + weight > 0 else 0.0  # progress makes up for what was, not for what will be
+            self._sum = total
 
     def _staleness(self, features: StepFeatures) -> float | None:
         """Weighs a step: 1 brought nothing, 0 neither way, below 0 progress. None: says nothing about it."""
