@@ -68,6 +68,8 @@ def as_json(request: Request) -> bytes:
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
 def test_json_and_protobuf_say_the_same(folder: Path) -> None:
     for request in requests(folder):
+        if request.encoding == "json":
+            continue
         other = decode(Request(signal=request.signal, encoding="json", body=as_json(request)))
         assert decode(request) == other
 
@@ -267,7 +269,10 @@ def test_recorded_bodies_with_damage(seed: int) -> None:
     source = random.Random(seed)  # noqa: S311 - repeatable, not secret
     for folder in SCENARIOS:
         for request in requests(folder):
-            for body, encoding in ((request.body, "protobuf"), (as_json(request), "json")):
+            bodies = [(request.body, request.encoding)]
+            if request.encoding == "protobuf":
+                bodies.append((as_json(request), "json"))
+            for body, encoding in bodies:
                 damaged = bytearray(body)
                 for _ in range(source.randrange(1, 6)):
                     damaged[source.randrange(len(damaged))] = source.randrange(256)

@@ -9,7 +9,11 @@ from collector.dialects.codex_cli import CodexCLI
 from collector.dialects.copilot_cli import CopilotCLI
 from collector.dialects.gemini_cli import GeminiCLI
 from collector.dialects.google_adk import GoogleADK
+from collector.dialects.langfuse import Langfuse
+from collector.dialects.langsmith import LangSmith
+from collector.dialects.logfire import Logfire
 from collector.dialects.mastra import Mastra
+from collector.dialects.mlflow import MLflow
 from collector.dialects.openinference import OpenInference
 from collector.dialects.openlit import OpenLIT
 from collector.dialects.openllmetry import OpenLLMetry
@@ -30,6 +34,10 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     GeminiCLI(),
     GoogleADK(),
     OpenLIT(),
+    Langfuse(),
+    LangSmith(),
+    MLflow(),
+    Logfire(),
     VercelAI(),
     Mastra(),
     OpenInference(),

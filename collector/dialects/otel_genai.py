@@ -8,13 +8,13 @@ from collector.dialects.genai_keys import conversation_of, provider, tool_schema
 from collector.dialects.messages import NOTHING, Exchange, Message
 from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, step, tool_kind
 from collector.dialects.values import (
+    arguments_text,
     as_dict,
     as_json,
     as_text,
     as_texts,
     first,
     first_id,
-    json_text,
 )
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -204,7 +204,7 @@ class OtelGenAI:
                 name=name,
                 agent=agent,
                 call_id=call_id,
-                arguments=json_text(arguments),
+                arguments=arguments_text(arguments),
                 result=result,
                 error=ended.error,
                 error_class=ended.error_class,

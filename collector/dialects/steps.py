@@ -56,18 +56,19 @@ def inclusive(
 
     >>> inclusive(100, 10, read=80, total=190).input_tokens
     180
+    >>> inclusive(100, 10, read=80, reasoning=5, total=195)[:2]
+    (180, 15)
     >>> inclusive(100, 10, read=80, total=110).input_tokens
     100
     """
-    cached = (read or 0) + (write or 0)
-    if input_tokens is not None and cached:
-        outside = (
-            total is not None and input_tokens + (output_tokens or 0) != total and input_tokens + cached + (output_tokens or 0) == total
-        )
-        if outside or cached > input_tokens:
-            input_tokens += cached
-    if output_tokens is not None and reasoning is not None and reasoning > output_tokens:
-        output_tokens += reasoning
+    cached, thought = (read or 0) + (write or 0), reasoning or 0
+    if input_tokens is None or output_tokens is None:
+        return Usage(input_tokens, output_tokens, read, write, reasoning)
+    beyond = 0 if total is None else total - input_tokens - output_tokens
+    if cached > input_tokens or (cached and beyond in {cached, cached + thought}):
+        input_tokens += cached
+    if thought > output_tokens or (thought and beyond in {thought, cached + thought}):
+        output_tokens += thought
     return Usage(input_tokens, output_tokens, read, write, reasoning)
 
 

@@ -13,6 +13,7 @@ MAX_ID: Final = 512
 """Longer ids are no ids: somebody put content there."""
 
 _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
+_SCRUBBED: Final = "[Scrubbed due to "
 _REDACTS: Final = frozenset("[<_*rR \t\n")
 """What a placeholder may begin with: most values need no regular expression."""
 _NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a", "-"})
@@ -115,6 +116,12 @@ def json_text(value: Any) -> str | None:
         return None
 
 
+def arguments_text(value: Any) -> str | None:
+    """A tool's arguments as JSON text; None where part of them was scrubbed: the rest is not what the tool was called with."""
+    text = json_text(value)
+    return None if text is not None and _SCRUBBED in text else text
+
+
 def canonical(value: dict[str, Any]) -> str | None:
     """JSON text that is the same for the same object; None for an empty one."""
     if not value:
@@ -171,7 +178,7 @@ def seems_failed(result: Any) -> bool | None:
 
 def ask(call_id: Any, name: Any, arguments: Any) -> ToolAsk:
     """A tool call out of a model's message."""
-    return ToolAsk(call_id=as_id(call_id), name=as_text(name), arguments=json_text(arguments))
+    return ToolAsk(call_id=as_id(call_id), name=as_text(name), arguments=arguments_text(arguments))
 
 
 def answer(call_id: Any, name: Any, result: Any, error: bool | None) -> ToolAnswer:

@@ -30,7 +30,7 @@ class VercelAI(OtelGenAI):
     Session: whatever the application calls it under `ai.telemetry.metadata.` (4 to 6) or `ai.settings.context.` (7, on
     agent and step spans only).
     Known gaps: 5 with OpenAI loses the cached count; in 7 failed attempts are invisible.
-    Versions seen: 4, 6.0, 7.0.
+    Versions seen: 4.3, 6.0, 7.0.
     """
 
     name: ClassVar[str] = "vercel_ai"
