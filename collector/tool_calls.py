@@ -15,13 +15,21 @@ from detectors.model import SessionKey, Step, StepKind, ToolAsk
 _OPEN_PER_SESSION = 64
 
 
+class _StandIn(msgspec.Struct, frozen=True):
+    """A step made from an outcome."""
+
+    seq: int
+    name: str | None
+    arguments: str | None
+
+
 class _Session(msgspec.Struct):
     asks: list[ToolAsk] = []
     """Asked for, no record of execution yet, oldest first."""
     executed: dict[str, None] = {}
     """Call ids that have a record of their own, newest last."""
-    stand_ins: dict[str, int] = {}
-    """Call id → sequence number of the step made from its outcome."""
+    stand_ins: dict[str, _StandIn] = {}
+    """By call id, newest last."""
 
 
 class ToolCalls:
@@ -65,18 +73,31 @@ class ToolCalls:
         Returns the step, and the sequence number of a step made from its outcome that it replaces (None: there is none).
         """
         session = self._of(key)
-        ask = _match(session.asks, step)
-        if ask is not None:
+        replaced = self._replaced(session, step)
+        ask = _match(session.asks, step) if replaced is None else None
+        stand_in = None
+        if replaced is not None:
+            made = session.stand_ins.pop(replaced)
+            stand_in = made.seq
+            arguments = made.arguments if step.arguments is None or _same(step.arguments, made.arguments) else step.arguments
+            step = msgspec.structs.replace(step, call_id=replaced, arguments=arguments)
+        elif ask is not None:
             session.asks.remove(ask)
             arguments = ask.arguments if step.arguments is None or _same(step.arguments, ask.arguments) else step.arguments
             step = msgspec.structs.replace(step, call_id=step.call_id or ask.call_id, arguments=arguments)
-        stand_in = None
         if step.call_id:
-            stand_in = session.stand_ins.pop(step.call_id, None)
             session.executed[step.call_id] = None
             if len(session.executed) > _OPEN_PER_SESSION:
                 session.executed.pop(next(iter(session.executed)))
         return step, stand_in
+
+    @staticmethod
+    def _replaced(session: _Session, step: Step) -> str | None:
+        """Call id of the step that was made from this call's outcome: its own record comes late, maybe without the id."""
+        if step.call_id:
+            return step.call_id if step.call_id in session.stand_ins else None
+        named = [(call_id, made) for call_id, made in session.stand_ins.items() if made.name == step.name]
+        return next((call_id for call_id, made in named if _same(step.arguments, made.arguments)), None)
 
     def answered(self, key: SessionKey, fragment: Fragment, answer: ToolAnswer) -> Step | None:
         """A step for an outcome whose call has no record of its own; None where it has, or where nobody asked for it."""
@@ -113,9 +134,15 @@ class ToolCalls:
         """Remembers that `step` was made from an outcome, in case the call's own record comes after all."""
         session = self._of(key)
         if step.call_id:
-            session.stand_ins[step.call_id] = step.seq
+            session.stand_ins[step.call_id] = _StandIn(step.seq, step.name, step.arguments)
             if len(session.stand_ins) > _OPEN_PER_SESSION:
                 session.stand_ins.pop(next(iter(session.stand_ins)))
+
+    def restore_stand_in(self, key: SessionKey, step: Step) -> None:
+        """After a restart: takes in a step that was made from an outcome."""
+        session = self._of(key)
+        session.asks = [ask for ask in session.asks if ask.call_id != step.call_id]
+        self.stands_in(key, step)
 
 
 def _match(asks: list[ToolAsk], step: Step) -> ToolAsk | None:

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from collector.assembly import workflow_of
 from collector.model import Halt, Session
+from collector.workflows import workflow_of
 from detectors.features import StepFeatures
 from detectors.model import Finding, SessionKey, Step, StepKind
 
