@@ -1,5 +1,6 @@
 """Which dialects there are, and the facts that every span tells whatever its dialect."""
 
+from functools import lru_cache
 from typing import Final
 
 from collector.dialects.agent_framework import AgentFramework
@@ -49,9 +50,15 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
 """Most specific first: the first that recognises a span or log record translates it."""
 
 
+@lru_cache(maxsize=1024)
+def _candidates(scope_name: str) -> tuple[Dialect, ...]:
+    """The dialects that may claim something of this scope: most frameworks are known by it, and need not be asked."""
+    return tuple(dialect for dialect in DIALECTS if not (scopes := getattr(dialect, "scopes", ())) or scope_name.startswith(scopes))
+
+
 def fragment_of(span: Span) -> Fragment | None:
     """What a span says; None where it neither is a step nor tells whose it is."""
-    for dialect in DIALECTS:
+    for dialect in _candidates(span.scope_name):
         if dialect.recognises(span):
             fragment = dialect.translate(span)
             break
@@ -76,7 +83,7 @@ def fragment_of(span: Span) -> Fragment | None:
 
 def fragment_of_log(record: LogRecord) -> Fragment | None:
     """What a log record says; None where it says nothing about a step."""
-    for dialect in DIALECTS:
+    for dialect in _candidates(record.scope_name):
         if dialect.recognises_log(record):
             fragment = dialect.translate_log(record)
             break

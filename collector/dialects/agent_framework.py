@@ -24,6 +24,7 @@ class AgentFramework(OtelGenAI):
     """
 
     name: ClassVar[str] = "agent_framework"
+    scopes: ClassVar[tuple[str, ...]] = ("agent_framework",)
     unset_is_ok: ClassVar[bool] = True
 
     def recognises(self, span: Span) -> bool:

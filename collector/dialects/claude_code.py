@@ -29,6 +29,7 @@ class ClaudeCode:
     """
 
     name: ClassVar[str] = "claude_code"
+    scopes: ClassVar[tuple[str, ...]] = ("com.anthropic.claude_code",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name.startswith(_SCOPE)

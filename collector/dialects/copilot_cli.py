@@ -23,6 +23,7 @@ class CopilotCLI(OtelGenAI):
     """
 
     name: ClassVar[str] = "copilot_cli"
+    scopes: ClassVar[tuple[str, ...]] = ("github.copilot",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name == "github.copilot" and "gen_ai.operation.name" in span.attributes

@@ -25,6 +25,7 @@ class GeminiCLI:
     """
 
     name: ClassVar[str] = "gemini_cli"
+    scopes: ClassVar[tuple[str, ...]] = ("gemini-cli",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name == "gemini-cli"

@@ -33,6 +33,7 @@ class GoogleADK(OtelGenAI):
     """
 
     name: ClassVar[str] = "google_adk"
+    scopes: ClassVar[tuple[str, ...]] = ("gcp.vertex.agent",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name.startswith("gcp.vertex.agent")

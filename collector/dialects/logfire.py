@@ -33,6 +33,7 @@ class Logfire(OtelGenAI):
     """
 
     name: ClassVar[str] = "logfire"
+    scopes: ClassVar[tuple[str, ...]] = ("logfire",)
 
     def recognises(self, span: Span) -> bool:
         return (span.scope_name.startswith("logfire.") and "gen_ai.system" in span.attributes) or _is_trace(span)

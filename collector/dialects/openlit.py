@@ -21,6 +21,7 @@ class OpenLIT(OtelGenAI):
     """
 
     name: ClassVar[str] = "openlit"
+    scopes: ClassVar[tuple[str, ...]] = ("openlit",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name.startswith("openlit") and super().recognises(span)

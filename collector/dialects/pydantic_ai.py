@@ -29,6 +29,7 @@ class PydanticAI(OtelGenAI):
     """
 
     name: ClassVar[str] = "pydantic_ai"
+    scopes: ClassVar[tuple[str, ...]] = ("pydantic-ai",)
     unset_is_ok: ClassVar[bool] = True
 
     def recognises(self, span: Span) -> bool:
