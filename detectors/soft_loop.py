@@ -177,6 +177,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         speaking, self._speaking = self._speaking, True
         if not speaking or len(features.arguments) < 20:
             return None
+        if features.result_similarity is not None and features.result_similarity < self.config.min_result_similarity:
+            return None  # the same answer to another question, as in sorting or grading
         return self.config.doubt if (features.argument_similarity or 0.0) >= self.config.min_speech_similarity else None
 
     def _signal(self, *, critical: bool, halt: bool) -> Signal:

@@ -1,0 +1,154 @@
+"""Remembered calls and how to compare them. Pure functions over one `Call` and the calls before it."""
+
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from rapidfuzz import fuzz
+
+from detectors.text import canonical, leaves, mask, words
+
+SIMILARITY_CHARS: Final = 256
+"""Characters of the arguments whose similarity is measured."""
+SPEECH_CHARS: Final = 128
+"""Characters of what a model says that are compared: repeated speech repeats its beginning."""
+KEPT_CHARS: Final = 1024
+"""Characters of arguments and result kept of each remembered call, half from the beginning and half from the end."""
+CHANCE: Final = 0.5
+"""Indel similarity that unrelated texts have: it counts as none."""
+
+_NO_WORDS: Final[frozenset[str]] = frozenset()
+
+
+class Call:
+    """One remembered call. `identity` is the sequence number of the first call with the same arguments."""
+
+    __slots__ = ("arguments", "asked", "canonical", "identity", "masked", "result", "returned", "returned_words", "seq")
+
+    def __init__(self, seq: int, asked: str, returned: str) -> None:
+        self.seq = seq
+        self.identity = seq
+        self.arguments, self.asked = (asked, 0) if len(asked) <= KEPT_CHARS else (clip(asked, KEPT_CHARS), _rest(asked))
+        self.result, self.returned = (returned, 0) if len(returned) <= KEPT_CHARS else (clip(returned, KEPT_CHARS), _rest(returned))
+        self.canonical: str | None = None
+        self.masked: str | None = None
+        self.returned_words: frozenset[str] | None = None
+
+
+def clip(text: str, chars: int) -> str:
+    """Keeps the beginning and the end: logs and histories tell the news last."""
+    half = chars // 2
+    return text if len(text) <= chars else f"{text[:half]} {text[-half:]}"
+
+
+def _rest(text: str) -> int:
+    """Stands for what of `text` is not kept: its length and a checksum in one number."""
+    return len(text) << 32 | zlib.crc32(text.encode(errors="replace"))
+
+
+def most_similar(call: Call, others: Iterable[Call], chars: int) -> tuple[float, Call | None]:
+    """Finds the most similar of the remembered calls, the latest first; of equals the latest. 0 and None: none resembles it."""
+    best, found = 100 * CHANCE, None
+    ours = call.arguments[:chars]
+    for other in others:
+        theirs = other.arguments[:chars]
+        if ours == theirs:
+            return 1.0, other
+        ratio = fuzz.ratio(ours, theirs, score_cutoff=best)
+        if ratio > best:
+            best, found = ratio, other
+    return (best / 100 - CHANCE) / (1 - CHANCE), found
+
+
+def asked_alike(call: Call, other: Call) -> float:
+    """Measures how alike the inputs of two utterances are, 0–1: the end counts, where the latest is."""
+    ours, theirs = call.result[-SPEECH_CHARS:], other.result[-SPEECH_CHARS:]
+    return max(0.0, (fuzz.ratio(ours, theirs) / 100 - CHANCE) / (1 - CHANCE))
+
+
+def identify(call: Call, similar: Call, calls: deque[Call]) -> int | None:
+    """Finds the first remembered call with the same arguments, and notes it in `call`."""
+    for other in calls:
+        if other.arguments == call.arguments and other.asked == call.asked:
+            call.identity = other.identity
+            call.canonical = other.canonical
+            return call.identity
+    if call.asked or similar.asked:
+        return None  # what is cut off may differ
+    call.canonical = canonical(call.arguments)
+    for other in calls:
+        if other.canonical is None:
+            other.canonical = canonical(other.arguments)
+        if other.canonical == call.canonical and not other.asked:
+            call.identity = other.identity
+            return call.identity
+    return None
+
+
+def news(call: Call, calls: deque[Call]) -> int:
+    """Counts the argument words that no remembered call had."""
+    return len(words(call.arguments).difference(*(words(other.arguments) for other in calls)))
+
+
+def most_similar_result(call: Call, calls: deque[Call]) -> tuple[float | None, int | None]:
+    """Returns the largest Jaccard index among the remembered results, and the call whose result is the same if one is."""
+    for other in reversed(calls):
+        if other.result == call.result and other.returned == call.returned:
+            return 1.0, other.seq
+    best: float | None = None
+    call.masked = mask(call.result)
+    call.returned_words = words(call.masked) - words(call.arguments)
+    for other in reversed(calls):
+        if other.masked is None:
+            other.masked = mask(other.result)
+            other.returned_words = words(other.masked) - words(other.arguments)
+        if other.masked == call.masked:
+            return 1.0, other.seq
+        theirs = other.returned_words or _NO_WORDS
+        common = len(call.returned_words & theirs)
+        either = len(call.returned_words) + len(theirs) - common
+        share = common / either if either else 1.0
+        if best is None or share > best:
+            best = share
+    return best, None
+
+
+def same_outcome_as_last(call: Call, calls: deque[Call]) -> bool:
+    """Whether the last remembered call with the same arguments returned the same. `most_similar_result` has masked both."""
+    last = next((other for other in reversed(calls) if other.identity == call.identity), None)
+    if last is None:
+        return False
+    if last.result == call.result and last.returned == call.returned:
+        return True
+    return call.masked is not None and last.masked == call.masked
+
+
+def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
+    """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
+
+    `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list. `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the
+    same again in other words.
+    """
+    now = leaves(text)
+    if not now:
+        return False
+    compared = False
+    used: dict[str, set[str]] = {}
+    for call in calls:
+        before = leaves(call.arguments)
+        if before is None or before.keys() != now.keys():
+            continue
+        for key, value in before.items():
+            used.setdefault(key, set()).add(value)
+        compared = True
+        changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
+        if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
+            return False
+    return compared and any(value not in used[key] for key, value in now.items())
+
+
+def _reworded(new: str, old: str) -> bool:
+    """Whether two values of several words have most of them in common."""
+    ours, theirs = frozenset(new.lower().split()), frozenset(old.lower().split())
+    return len(ours) > 1 and len(ours & theirs) * 5 >= len(ours | theirs) * 3
