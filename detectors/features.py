@@ -1,8 +1,8 @@
 """What each step says about repetition, computed once and shared by all detectors.
 
 Two questions decide whether an agent moves: does this call resemble earlier ones, and did it bring anything new? Both are
-answered per tool, since a parent span repeats what its child returned. Ids, time stamps and durations are masked; other digits are not, because they
-are what tells progress (`12 %`, `25 %`) from a standstill.
+answered per tool, since a parent span repeats what its child returned. Ids, time stamps and durations are masked; other
+digits are not, because they are what tells progress (`12 %`, `25 %`) from a standstill.
 
 Novelty is the share of words not seen before, as in TREC's Novelty track (I. Soboroff, D. Harman, 2003). Similarity of
 results is the Jaccard index of their words (P. Jaccard, New Phytologist 11, 1912). Similarity of arguments is the normalised

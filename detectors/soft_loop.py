@@ -51,9 +51,10 @@ class SoftLoop(Detector[SoftLoopConfig]):
     since no two calls are equal, and every span says OK. A retry of what keeps failing, two agents that hand the same
     thing back and forth, and work that makes no progress look alike here and count too.
 
-    **When it is wrong.** It fires on research whose new findings use only words already seen, and on a batch over a list
-    whose items are sentences. It misses a loop whose results differ in every word each time, such as a feed read again
-    and again, and one that visits something new at every third call. It judges words, not meaning.
+    **When it is wrong.** It fires on work whose results stay the same for a reason: a test rerun unchanged after each of
+    several edits it does not see, one question put to many things in whole sentences. It misses a loop whose results differ
+    in their words each time, such as agents that agree with each other ever anew or a feed read again and again. It judges
+    words, not meaning.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls` (calls), `warn_stale_calls`, `critical_stale_calls`,
     `halt_stale_calls` (calls, summed), `doubt` (0–1), `max_novelty`, `max_answer_novelty`, `min_argument_similarity`,
