@@ -1,16 +1,16 @@
 """The running service as its edges see it: `collector.service.Service`, answered from live state and both stores."""
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from collector.core import Core, shown_state
 from collector.errors import Ambiguous, NotFound, Refused, StoreUnavailable
 from collector.model import Halt, Session, SessionState, Verb
-from collector.receiver.admission import Admission
-from collector.sessions import steps_of
+from collector.session_sums import steps_of
 from collector.store.base import FindingQuery
 from collector.web.render import step_json
 from detectors.features import FeatureState
@@ -23,10 +23,16 @@ _PATIENCE_S = 10.0
 _CURSOR = "|"
 
 
+class Worker(Protocol):
+    """Where the work of the ingest thread is done: `Admission`, or nobody's thread where no service runs."""
+
+    def call(self, function: Callable[[], T]) -> "Future[T]": ...
+
+
 class RunningService:
     """Safe from any thread but the ingest thread. Raises StoreUnavailable where that thread does not answer."""
 
-    def __init__(self, core: Core, admission: Admission) -> None:
+    def __init__(self, core: Core, admission: Worker) -> None:
         self._core = core
         self._admission = admission
 

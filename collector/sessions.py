@@ -7,11 +7,12 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, Protocol
 
 import msgspec
 
 from collector.model import Session, SessionState
+from collector.session_contracts import History, Policy
+from collector.session_sums import absorb, add, count, steps_of
 from detectors.features import StepFeatures
 from detectors.host import DetectorHost
 from detectors.model import (
@@ -36,32 +37,6 @@ _STEP_BYTES = 700
 """What a step weighs beside its texts, roughly."""
 
 
-class Policy(Protocol):
-    """What sessions need to know of the configuration."""
-
-    def agent_type(self, agent: str | None, service: str | None) -> str: ...
-
-    def budget_usd(self, agent_type: str) -> Decimal | None: ...
-
-    def host(self, key: SessionKey) -> DetectorHost: ...
-
-    def equip(self, host: DetectorHost, agent_type: str) -> None:
-        """Tells the detectors what holds for this agent type: ceiling, polling tools."""
-
-
-class History(Protocol):
-    """The recorded past, for sessions that are not live."""
-
-    def known(self, key: SessionKey) -> bool:
-        """Whether anything was ever recorded under `key`."""
-
-    def events(self, key: SessionKey) -> list[Event]:
-        """Every event of the session, and of those merged into it, in commit order."""
-
-    def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
-        """(finding id, severity, halt_eligible) of everything emitted for the session and those merged into it."""
-
-
 class StepSeen(msgspec.Struct, frozen=True):
     """A step as it was taken in: for metrics."""
 
@@ -79,6 +54,8 @@ class Live(msgspec.Struct):
     host: DetectorHost
     recent: "deque[Step] | None"
     recent_bytes: int = 0
+    touched_ns: int = 0
+    """Event time when it was last heard of."""
     stale: bool = False
     """A recent step changed: the detectors are rebuilt before they see the next one."""
     open_findings: dict[str, Finding] = {}
@@ -106,6 +83,7 @@ class Sessions:
         self._recent_cap = recent_bytes
         self._recent_total = 0
         self._seen = seen
+        self._now_ns = 0
         self.live: OrderedDict[SessionKey, Live] = OrderedDict()
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
@@ -118,6 +96,10 @@ class Sessions:
     def apply(self, events: Iterable[Event]) -> list[Finding]:
         """Takes in events in their order; returns what the detectors found, in order."""
         found: list[Finding] = []
+        events = list(events)
+        if events and isinstance(events[-1], Tick):
+            # It says how far time had come when the commit arrived, so it counts for what stands before it too.
+            self._now_ns = max(self._now_ns, events[-1].at_ns)
         for event in events:
             if isinstance(event, Step):
                 found += self._step(event)
@@ -148,8 +130,8 @@ class Sessions:
         live = self._live(step.session, step.seq)
         session = live.session
         self._describe(live, step)
-        corrected = self._note(live, self._rebuild(live)) if live.stale else []
-        _count(session, step, 1)
+        corrected = self._note(live, self._rebuild(live, step.seq)) if live.stale else []
+        count(session, step, 1)
         session.last_seq = step.seq
         session.started_ns = min(session.started_ns or step.started_ns, step.started_ns)
         session.last_seen_ns = max(session.last_seen_ns, step.ended_ns)
@@ -175,8 +157,8 @@ class Sessions:
             self._identify(session, step.trace_id)
         if step.service_name is not None and session.service_name is None:
             session.service_name = step.service_name
-        _add(session.identifiers.service_names, step.service_name)
-        _add(session.identifiers.service_instance_ids, step.service_instance)
+        add(session.identifiers.service_names, step.service_name)
+        add(session.identifiers.service_instance_ids, step.service_instance)
         if step.dialect not in session.dialects:
             session.dialects.append(step.dialect)
         fresh_agent = step.agent is not None and step.agent not in session.agents
@@ -195,7 +177,7 @@ class Sessions:
 
     @staticmethod
     def _identify(session: Session, trace_id: str) -> None:
-        _add(session.identifiers.trace_ids, trace_id)
+        add(session.identifiers.trace_ids, trace_id)
 
     def _note(self, live: Live, findings: list[Finding]) -> list[Finding]:
         key, workflow_id = live.session.key, live.session.workflow_id
@@ -213,14 +195,17 @@ class Sessions:
 
     def _amend(self, event: StepAmended) -> None:
         live = self._live(event.session, event.seq)
-        _count(live.session, event.was, -1)
-        _count(live.session, event.step, 1)
+        count(live.session, event.was, -1)
+        count(live.session, event.step, 1)
+        self._describe(live, event.step)
+        if live.session.context_utilization == event.was.context_utilization:
+            live.session.context_utilization = event.step.context_utilization
         self._replace(live, event.step.seq, event.step)
         self.changed.add(live.session.key)
 
     def _retract(self, event: StepRetracted) -> None:
         live = self._live(event.session, event.seq)
-        _count(live.session, event.was, -1)
+        count(live.session, event.was, -1)
         self._replace(live, event.was.seq, None)
         self.changed.add(live.session.key)
 
@@ -230,18 +215,25 @@ class Sessions:
         if live.recent is not None:
             kept = [step if old.seq == seq else old for old in live.recent]
             live.recent = deque((old for old in kept if old is not None), maxlen=_RECENT_STEPS)
+            self._weigh(live)
 
-    def _rebuild(self, live: Live) -> list[Finding]:
+    def _weigh(self, live: Live) -> None:
+        self._recent_total -= live.recent_bytes
+        live.recent_bytes = sum(map(_weight, live.recent or ()))
+        self._recent_total += live.recent_bytes
+
+    def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
         live.stale = False
-        steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key)
+        steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key, before_seq)
         context = live.host.context
         context.steps, context.llm_calls, context.tool_calls = live.session.steps, live.session.llm_calls, live.session.tool_calls
         context.cost_usd = live.session.cost_usd or Decimal(0)
         return live.host.rebuild(steps)
 
-    def _recorded(self, key: SessionKey) -> list[Step]:
-        """The session's recent steps as they stand now, from the store."""
-        return steps_of(self._history.events(key))[-_RECENT_STEPS:] if self._history else []
+    def _recorded(self, key: SessionKey, before_seq: int) -> list[Step]:
+        """The session's recent steps as they stood before `before_seq`, from the store, which holds all of the commit."""
+        events = self._history.events(key) if self._history else []
+        return steps_of(event for event in events if event.seq < before_seq)[-_RECENT_STEPS:]
 
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
@@ -251,14 +243,13 @@ class Sessions:
         survivor = self._live(event.session, event.seq)
         if gone is not None:
             if gone.session.steps > survivor.session.steps:
-                survivor.host = gone.host
+                survivor.host, survivor.stale = gone.host, gone.stale
+                self._policy.equip(survivor.host, survivor.session.agent_type)
                 survivor.open_findings = gone.open_findings | survivor.open_findings
-            _absorb(survivor.session, gone.session)
-            self._recent_total -= survivor.recent_bytes
+            absorb(survivor.session, gone.session)
             both = sorted([*(gone.recent or ()), *(survivor.recent or ())], key=lambda step: step.seq)
             survivor.recent = deque(both, maxlen=_RECENT_STEPS) if gone.recent is not None and survivor.recent is not None else None
-            survivor.recent_bytes = sum(map(_weight, survivor.recent or ()))
-            self._recent_total += survivor.recent_bytes
+            self._weigh(survivor)
             self._type(survivor)
         if str(event.absorbed) not in survivor.session.merged_from:
             survivor.session.merged_from.append(str(event.absorbed))
@@ -291,10 +282,10 @@ class Sessions:
         live = self.live.get(key)
         if live is not None:
             self.live.move_to_end(key)
-            return live
-        live = self._load(key, before_seq=seq) or self._fresh(key, seq)
-        self.live[key] = live
-        self._recent_total += live.recent_bytes
+        else:
+            live = self.live[key] = self._load(key, before_seq=seq) or self._fresh(key, seq)
+            self._recent_total += live.recent_bytes
+        live.touched_ns = self._now_ns
         return live
 
     def _fresh(self, key: SessionKey, seq: int) -> Live:
@@ -309,8 +300,7 @@ class Sessions:
         events = [event for event in self._history.events(key) if before_seq is None or event.seq < before_seq]
         if not events:
             return None
-        again = Sessions(policy=self._policy, idle_timeout_ns=self._idle_timeout_ns, max_live=1 << 30, recent_bytes=self._recent_cap)
-        again.apply(events)
+        again, _ = self._again(events)
         self.reloads += 1
         return again.live.get(key)
 
@@ -318,22 +308,31 @@ class Sessions:
         """Makes a session again after a restart; returns what was found but not emitted before the crash."""
         if self._history is None or key in self.live:
             return []
-        again = Sessions(policy=self._policy, idle_timeout_ns=self._idle_timeout_ns, max_live=1 << 30, recent_bytes=self._recent_cap)
-        found = again.apply(self._history.events(key))
+        again, found = self._again(self._history.events(key))
         live = again.live.get(key)
         if live is None:
             return []
         self.live[key] = live
         self._recent_total += live.recent_bytes
         self.changed.add(key)
+        self.merged |= again.merged
         emitted = self._history.emitted(key)
         return [finding for finding in found if (finding.id, str(finding.severity), finding.halt_eligible) not in emitted]
 
+    def _again(self, events: list[Event]) -> tuple["Sessions", list[Finding]]:
+        """A session's events through sessions without bounds, and what was found in them."""
+        again = Sessions(policy=self._policy, idle_timeout_ns=self._idle_timeout_ns, max_live=1 << 30, recent_bytes=1 << 62)
+        return again, again.apply(events)
+
     def _expire(self, now_ns: int) -> None:
-        """Lets go of sessions that were silent for the idle time-out, by event time."""
+        """Lets go of sessions that were silent for the idle time-out, by event time.
+
+        A sender whose clock runs ahead keeps its session no longer than others: then the time of the stream counts.
+        """
         while self.live:
             key, live = next(iter(self.live.items()))
-            if live.session.last_seen_ns + self._idle_timeout_ns > now_ns:
+            seen_ns = live.session.last_seen_ns
+            if max(live.touched_ns, seen_ns if seen_ns <= now_ns else 0) + self._idle_timeout_ns > now_ns:
                 return
             self._evict(key, idle=True)
 
@@ -386,78 +385,5 @@ def _slope(live: Live, step: Step) -> float | None:
     return slope
 
 
-def steps_of(events: Iterable[Event]) -> list[Step]:
-    """The steps as they stand after `events`: amended ones amended, retracted ones gone, in commit order."""
-    steps: dict[int, Step] = {}
-    for event in events:
-        if isinstance(event, Step):
-            steps[event.seq] = event
-        elif isinstance(event, StepAmended):
-            steps[event.step.seq] = event.step
-        elif isinstance(event, StepRetracted):
-            steps.pop(event.was.seq, None)
-    return list(steps.values())
-
-
 def _weight(step: Step) -> int:
     return _STEP_BYTES + sum(len(text) for text in (step.arguments, step.result, step.input_text, step.output_text) if text)
-
-
-def _add(ids: list[str], value: str | None) -> None:
-    """Appends a value not yet there; past the limit the newest replace the oldest but the first."""
-    if value is None or (ids and ids[-1] == value) or value in ids:
-        return
-    ids.append(value)
-    if len(ids) > 32:
-        del ids[1]
-
-
-def _plus(total: int | None, value: int | None, sign: int) -> int | None:
-    return total if value is None else (total or 0) + sign * value
-
-
-def _count(session: Session, step: Step, sign: int) -> None:
-    """Adds (or takes back) what one step counts for."""
-    if not step.counts:
-        return
-    session.steps += sign
-    if step.kind is StepKind.LLM:
-        session.llm_calls += sign
-        session.input_tokens = _plus(session.input_tokens, step.input_tokens, sign)
-        session.output_tokens = _plus(session.output_tokens, step.output_tokens, sign)
-        session.cached_input_tokens = _plus(session.cached_input_tokens, step.cached_input_tokens, sign)
-        if step.cost_usd is not None:
-            session.cost_usd = (session.cost_usd or Decimal(0)) + sign * step.cost_usd
-        if step.cost_basis is not None:
-            session.cost_bases[step.cost_basis] = session.cost_bases.get(step.cost_basis, 0) + sign
-    elif step.kind is StepKind.TOOL:
-        session.tool_calls += sign
-        session.tool_errors += sign * (step.error is True)
-
-
-def _absorb(into: Session, gone: Session) -> None:
-    """Adds the sums and names of `gone` to `into`."""
-    for field in ("steps", "llm_calls", "tool_calls", "tool_errors"):
-        setattr(into, field, getattr(into, field) + getattr(gone, field))
-    for field in ("input_tokens", "output_tokens", "cached_input_tokens", "cost_usd"):
-        values: list[Any] = [value for value in (getattr(into, field), getattr(gone, field)) if value is not None]
-        setattr(into, field, sum(values[1:], values[0]) if values else None)
-    for basis, calls in gone.cost_bases.items():
-        into.cost_bases[basis] = into.cost_bases.get(basis, 0) + calls
-    for kind in ("trace_ids", "conversation_ids", "service_names", "service_instance_ids"):
-        for value in getattr(gone.identifiers, kind):
-            _add(getattr(into.identifiers, kind), value)
-    into.merged_from += [name for name in gone.merged_from if name not in into.merged_from]
-    into.agents += [name for name in gone.agents if name not in into.agents]
-    into.dialects += [name for name in gone.dialects if name not in into.dialects]
-    into.service_name = into.service_name or gone.service_name
-    into.workflow_id = into.workflow_id or gone.workflow_id
-    into.started_ns = min(filter(None, (into.started_ns, gone.started_ns)), default=0)
-    into.first_seq = min(into.first_seq, gone.first_seq)
-    if gone.last_seen_ns > into.last_seen_ns:
-        into.last_seen_ns = gone.last_seen_ns
-        into.context_utilization = gone.context_utilization
-    if gone.state.sticky and not into.state.sticky:
-        into.state, into.halt_reason, into.generation = gone.state, gone.halt_reason, max(into.generation, gone.generation)
-    elif not into.state.sticky and gone.state is SessionState.COMPLETED:
-        into.state = gone.state

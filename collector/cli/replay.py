@@ -17,7 +17,8 @@ from collector.model import Session, Signal
 from collector.pipeline import Pipeline
 from collector.recordings import requests
 from collector.session_policy import ConfiguredPolicy, prices_of
-from collector.sessions import Sessions, StepSeen, steps_of
+from collector.session_sums import steps_of
+from collector.sessions import Sessions, StepSeen
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
 from collector.web.render import finding_json, session_json, step_json

@@ -1,0 +1,33 @@
+"""What live sessions need of others: the configuration, and the recorded past."""
+
+from decimal import Decimal
+from typing import Protocol
+
+from detectors.host import DetectorHost
+from detectors.model import Event, SessionKey
+
+
+class Policy(Protocol):
+    """What sessions need to know of the configuration."""
+
+    def agent_type(self, agent: str | None, service: str | None) -> str: ...
+
+    def budget_usd(self, agent_type: str) -> Decimal | None: ...
+
+    def host(self, key: SessionKey) -> DetectorHost: ...
+
+    def equip(self, host: DetectorHost, agent_type: str) -> None:
+        """Tells the detectors what holds for this agent type: ceiling, polling tools."""
+
+
+class History(Protocol):
+    """The recorded past, for sessions that are not live."""
+
+    def known(self, key: SessionKey) -> bool:
+        """Whether anything was ever recorded under `key`."""
+
+    def events(self, key: SessionKey) -> list[Event]:
+        """Every event of the session, and of those merged into it, in commit order."""
+
+    def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
+        """(finding id, severity, halt_eligible) of everything emitted for the session and those merged into it."""

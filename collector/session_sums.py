@@ -1,0 +1,81 @@
+"""What a session adds up to: its steps as they stand, counted one by one, taken back where corrected, summed where two are one."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from collector.model import Identifiers, Session, SessionState
+from detectors.model import Event, Step, StepAmended, StepKind, StepRetracted
+
+
+def add(ids: list[str], value: str | None) -> None:
+    """Appends a value not yet there; past the limit the newest replace the oldest but the first."""
+    if value is None or (ids and ids[-1] == value) or value in ids:
+        return
+    ids.append(value)
+    if len(ids) > Identifiers.LIMIT:
+        del ids[1]
+
+
+def _plus(total: int | None, value: int | None, sign: int) -> int | None:
+    return total if value is None else (total or 0) + sign * value
+
+
+def count(session: Session, step: Step, sign: int) -> None:
+    """Adds (or takes back) what one step counts for."""
+    if not step.counts:
+        return
+    session.steps += sign
+    if step.kind is StepKind.LLM:
+        session.llm_calls += sign
+        session.input_tokens = _plus(session.input_tokens, step.input_tokens, sign)
+        session.output_tokens = _plus(session.output_tokens, step.output_tokens, sign)
+        session.cached_input_tokens = _plus(session.cached_input_tokens, step.cached_input_tokens, sign)
+        if step.cost_usd is not None:
+            session.cost_usd = (session.cost_usd or Decimal(0)) + sign * step.cost_usd
+        if step.cost_basis is not None:
+            session.cost_bases[step.cost_basis] = session.cost_bases.get(step.cost_basis, 0) + sign
+    elif step.kind is StepKind.TOOL:
+        session.tool_calls += sign
+        session.tool_errors += sign * (step.error is True)
+
+
+def absorb(into: Session, gone: Session) -> None:
+    """Adds the sums and names of `gone` to `into`."""
+    for field in ("steps", "llm_calls", "tool_calls", "tool_errors"):
+        setattr(into, field, getattr(into, field) + getattr(gone, field))
+    for field in ("input_tokens", "output_tokens", "cached_input_tokens", "cost_usd"):
+        values: list[Any] = [value for value in (getattr(into, field), getattr(gone, field)) if value is not None]
+        setattr(into, field, sum(values[1:], values[0]) if values else None)
+    for basis, calls in gone.cost_bases.items():
+        into.cost_bases[basis] = into.cost_bases.get(basis, 0) + calls
+    for kind in ("trace_ids", "conversation_ids", "service_names", "service_instance_ids"):
+        for value in getattr(gone.identifiers, kind):
+            add(getattr(into.identifiers, kind), value)
+    into.merged_from += [name for name in gone.merged_from if name not in into.merged_from]
+    into.agents += [name for name in gone.agents if name not in into.agents]
+    into.dialects += [name for name in gone.dialects if name not in into.dialects]
+    into.service_name = into.service_name or gone.service_name
+    into.workflow_id = into.workflow_id or gone.workflow_id
+    into.started_ns = min(filter(None, (into.started_ns, gone.started_ns)), default=0)
+    into.first_seq = min(into.first_seq, gone.first_seq)
+    if gone.last_seen_ns > into.last_seen_ns:
+        into.last_seen_ns = gone.last_seen_ns
+        into.context_utilization = gone.context_utilization
+    if gone.state.sticky and not into.state.sticky:
+        into.state, into.halt_reason, into.generation = gone.state, gone.halt_reason, max(into.generation, gone.generation)
+    elif not into.state.sticky and gone.state is SessionState.COMPLETED:
+        into.state = gone.state
+
+
+def steps_of(events: Iterable[Event]) -> list[Step]:
+    """The steps as they stand after `events`: amended ones amended, retracted ones gone, in commit order."""
+    steps: dict[int, Step] = {}
+    for event in events:
+        if isinstance(event, Step):
+            steps[event.seq] = event
+        elif isinstance(event, StepAmended):
+            steps[event.step.seq] = event.step
+        elif isinstance(event, StepRetracted):
+            steps.pop(event.was.seq, None)
+    return list(steps.values())
