@@ -143,7 +143,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             return None
         run_open = self._runs.get(self._open)
         if run_open is None or run_open.count < self.config.warn_calls - 1 or self._index - run_open.last_index > self.config.gap_calls:
-            self._open = None
+            self._open = self._told = None
             return CLEAR
         return None
 
@@ -186,7 +186,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
         if (failure is None and known == (None, None, None)) or shape != self._shape:
             self._shape, self._shape_since, self._shape_count = shape, step.seq, 1
             if self._open is not None:
-                self._open = None
+                self._open = self._told = None
                 return CLEAR
             return None
         self._shape_count += 1
