@@ -24,7 +24,6 @@ from collector.store.duckdb import DuckDBStore
 from collector.store.history import RecordedHistory
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, OpenFindings, Snapshot, Telemetry
-from collector.telemetry_data import Decoded
 from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step
 
 logger = logging.getLogger(__name__)
@@ -148,15 +147,9 @@ class Core:
         self._refusal = None if refused is None else refused.message
         return outcomes
 
-    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: dict[str, int]) -> None:
+    def committed(self, duplicates: dict[str, int]) -> None:
         for signal, count in duplicates.items():
             self._batch.duplicate(signal, count)
-        for request, one in zip(requests, decoded, strict=True):
-            if one is None:
-                continue
-            self.telemetry.received(request.signal, request.protocol, len(one.spans) + len(one.logs) + one.data_points)
-            for reason, count in Counter(item.reason for item in one.rejected).items():
-                self.telemetry.rejected(reason, count)
 
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
         for event in events:
@@ -336,7 +329,9 @@ class Core:
         for live in self.sessions.live.values():
             session = live.session
             kind = session.agent_type
-            sessions[kind, session.state.value] += 1
+            # What the runtime answered stands in the control store; of most sessions nothing was ever asked.
+            state = shown_state(session, self.control.active(session.key)) if session.state.sticky else session.state
+            sessions[kind, state.value] += 1
             for finding in live.open_findings.values():
                 findings[
                     OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, self.policy.mode(finding.detector))

@@ -26,7 +26,8 @@ _IDLE_TICK_NS = 10_000_000_000
 class Observer(Protocol):
     """What the outside learns of each commit: metrics, verdicts, waiting readers."""
 
-    def committed(self, requests: Sequence[Request], decoded: Sequence[Decoded | None], duplicates: dict[str, int]) -> None: ...
+    def committed(self, duplicates: dict[str, int]) -> None:
+        """Items that were stored before, by signal. The receivers count what they took."""
 
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None: ...
 
@@ -89,7 +90,7 @@ class Pipeline:
                 "traces": sum(len(one.spans) for one in sent) - len(spans),
                 "logs": sum(len(one.logs) for one in sent) - len(logs),
             }
-            self._observer.committed(requests, decoded, duplicates)
+            self._observer.committed(duplicates)
             self._observer.found(events, findings, arrival_ns)
         return outcomes
 
