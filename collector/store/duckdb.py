@@ -46,8 +46,14 @@ class DuckDBStore:
 
     def _open(self) -> duckdb.DuckDBPyConnection:
         try:
+            if self._path.exists() and not self._path.stat().st_size:
+                self._path.unlink()  # a crash at the very first start left it; DuckDB takes it for somebody else's
             connection = duckdb.connect(str(self._path), config=self._settings)
-            _migrate(connection)
+            try:
+                _migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
         except (duckdb.Error, OSError) as error:
             raise StoreUnavailable(f"{self._path}: cannot open the telemetry store: {_first_line(error)}") from error
         return connection
@@ -57,14 +63,13 @@ class DuckDBStore:
         return int(row[0][0]) if row else 0
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            cursor = self._connection.cursor()
         try:
-            return cursor.execute(sql, list(parameters)).fetchall()
+            with self._lock:
+                cursor = self._connection.cursor()
+            with cursor:
+                return cursor.execute(sql, list(parameters)).fetchall()
         except (duckdb.Error, OSError) as error:
             raise StoreUnavailable(f"{self._path}: cannot read: {_first_line(error)}") from error
-        finally:
-            cursor.close()
 
     def append(self, commit: Commit) -> None:
         tables = {"spans": _span_table(commit), "logs": _log_table(commit), "events": _event_table(commit.events)}
@@ -122,15 +127,18 @@ class DuckDBStore:
 
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
         keys = [str(key) for key in sessions]
-        marks = ", ".join("?" * len(keys))
+        if not keys:
+            return []
         rows = self._read(
-            f"SELECT body FROM events WHERE session IN ({marks}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 — only question marks
+            f"SELECT body FROM events WHERE session IN ({_marks(keys)}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 — question marks
             [*keys, after_seq, limit if limit is not None else 2**62],
         )
         return [_decode_event(row[0]) for row in rows]
 
     def tail(self, limit: int) -> list[Event]:
-        rows = self._read("SELECT body FROM events WHERE seq > (SELECT coalesce(max(seq), 0) FROM events) - ? ORDER BY seq", [limit])
+        # Numbers are left out where a commit made no events, so that the newest so many reach further back than that many numbers.
+        first = self._scalar("SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM events ORDER BY seq DESC LIMIT ?)", [limit])
+        rows = self._read("SELECT body FROM events WHERE seq >= ? ORDER BY seq", [first]) if limit else []
         return [_decode_event(row[0]) for row in rows]
 
     def sessions_after(self, seq: int) -> list[SessionKey]:
@@ -138,42 +146,44 @@ class DuckDBStore:
         return [SessionKey.parse(row[0]) for row in rows]
 
     def findings(self, query: FindingQuery) -> list[Finding]:
-        where, parameters = ["true"], []
+        where: list[str] = ["place = 1"]
+        parameters: list[Any] = []
         if query.sessions is not None:
-            where.append(f"session IN ({', '.join('?' * len(query.sessions))})")
+            where.append(f"session IN ({_marks(query.sessions)})" if query.sessions else "false")
             parameters += [str(key) for key in query.sessions]
-        for column, value in (("detector", query.detector), ("severity", query.severity)):
+        for condition, value in (("detector = ?", query.detector), ("severity = ?", query.severity), ("at_ns >= ?", query.since_ns)):
             if value is not None:
-                where.append(f"{column} = ?")
+                where.append(condition)
                 parameters.append(value)
-        if query.since_ns is not None:
-            where.append("at_ns >= ?")
-            parameters.append(str(query.since_ns))
         rows = self._read(
-            f"SELECT body FROM findings WHERE {' AND '.join(where)} "  # noqa: S608 — column names are literals, values are parameters
-            "QUALIFY row_number() OVER (PARTITION BY id ORDER BY emission DESC) = 1 ORDER BY emission DESC LIMIT ?",
+            "SELECT body FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY emission DESC) AS place FROM findings) "  # noqa: S608 — conditions are literals, values are parameters
+            f"WHERE {' AND '.join(where)} ORDER BY emission DESC LIMIT ?",
             [*parameters, query.limit],
         )
         return [_decode_finding(row[0]) for row in rows]
 
     def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
         keys = [str(key) for key in sessions]
+        if not keys:
+            return set()
         rows = self._read(
-            f"SELECT DISTINCT id, severity, coalesce(CAST(body->>'halt_eligible' AS BOOLEAN), false) FROM findings WHERE session IN ({', '.join('?' * len(keys))})",  # noqa: E501, S608 — only question marks
+            "SELECT DISTINCT id, severity, coalesce(CAST(body->>'halt_eligible' AS BOOLEAN), false) "  # noqa: S608 — only question marks
+            f"FROM findings WHERE session IN ({_marks(keys)})",
             keys,
         )
         return {(str(id_), str(severity), bool(eligible)) for id_, severity, eligible in rows}
 
     def expire(self, before_ns: int) -> int:
-        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table.
-        last = self._scalar("SELECT coalesce(max(commit_seq), 0) FROM spans WHERE arrival_ns < ?", [before_ns])
-        last = max(last, self._scalar("SELECT coalesce(max(commit_seq), 0) FROM logs WHERE arrival_ns < ?", [before_ns]))
-        if not last:
-            return 0
+        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table: the first that is to
+        # stay, so that a clock that was wrong for a while takes nothing away. The newest of all stays: numbers never start anew.
+        keep = self.last_seq()
+        for table in ("spans", "logs"):
+            newer = f"SELECT coalesce(min(commit_seq), {keep}) FROM {table} WHERE arrival_ns >= ?"  # noqa: S608 — a number and literals
+            keep = min(keep, self._scalar(newer, [before_ns]))
         gone = 0
         try:
             for table, column in (("spans", "commit_seq"), ("logs", "commit_seq"), ("events", "seq")):
-                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", [last]).fetchone()  # noqa: S608 — literals
+                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} < ?", [keep]).fetchone()  # noqa: S608 — literals
                 gone += int(row[0]) if row else 0
             self._connection.execute("DELETE FROM findings WHERE at_ns < ?", [before_ns])
             self._connection.execute("CHECKPOINT")
@@ -185,6 +195,10 @@ class DuckDBStore:
     def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _first_line(error: BaseException) -> str:

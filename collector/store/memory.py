@@ -11,16 +11,17 @@ class MemoryStore:
     """Keeps events and findings for as long as the process lives. Raw telemetry is not kept: its source is at hand."""
 
     def __init__(self) -> None:
+        self._stream: list[Event] = []
         self._events: dict[SessionKey, list[Event]] = defaultdict(list)
         self._findings: dict[str, Finding] = {}
         self.emitted: list[Finding] = []
         """Every emission of a finding, in order."""
         self._seq = 0
-        self._first_seq: dict[SessionKey, int] = {}
         self._span_keys: list[tuple[str, str, str]] = []
         self._log_keys: list[bytes] = []
 
     def append(self, commit: Commit) -> None:
+        self._stream += commit.events
         for event in commit.events:
             self._seq = max(self._seq, event.seq)
             session: SessionKey | None = getattr(event, "session", None)
@@ -51,7 +52,7 @@ class MemoryStore:
         return found if limit is None else found[:limit]
 
     def tail(self, limit: int) -> list[Event]:
-        return sorted((event for events in self._events.values() for event in events), key=lambda event: event.seq)[-limit:]
+        return self._stream[-limit:] if limit else []
 
     def sessions_after(self, seq: int) -> list[SessionKey]:
         firsts = {key: min((e.seq for e in events if e.seq > seq), default=None) for key, events in self._events.items()}
