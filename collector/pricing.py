@@ -147,17 +147,17 @@ class Prices:
         return msgspec.structs.replace(step, cost_usd=cost, cost_basis=basis, context_window=self.context_window(step.provider, step.model))
 
     def _find(self, provider: str | None, model: str) -> _Found:
-        key = (model, provider)
+        if len(model) > _MAX_NAME:
+            return _Found()
+        key = (model, provider if provider is None or len(provider) <= _MAX_NAME else None)
         found = self._cache.get(key)
         if found is None:
-            found = self._cache[key] = self._look_up(provider, model)
+            found = self._cache[key] = self._look_up(key[1], model)
             if len(self._cache) > _CACHED_MODELS:
                 self._cache.popitem(last=False)
         return found
 
     def _look_up(self, provider: str | None, model: str) -> _Found:
-        if len(model) > _MAX_NAME:
-            return _Found()
         names = list(_names(model))
         override = next((self._overrides[name] for name in names if name in self._overrides), None)
         window = next((self._windows[name] for name in names if name in self._windows), None)

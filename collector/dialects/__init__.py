@@ -50,6 +50,10 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
 """Most specific first: the first that recognises a span or log record translates it."""
 
 
+_SCOPE_CHARS: Final = 256
+"""Of a scope's name are looked at and remembered: a sender may put anything there."""
+
+
 @lru_cache(maxsize=1024)
 def _candidates(scope_name: str) -> tuple[Dialect, ...]:
     """The dialects that may claim something of this scope: most frameworks are known by it, and need not be asked."""
@@ -58,7 +62,7 @@ def _candidates(scope_name: str) -> tuple[Dialect, ...]:
 
 def fragment_of(span: Span) -> Fragment | None:
     """What a span says; None where it neither is a step nor tells whose it is."""
-    for dialect in _candidates(span.scope_name):
+    for dialect in _candidates(span.scope_name[:_SCOPE_CHARS]):
         if dialect.recognises(span):
             fragment = dialect.translate(span)
             break
@@ -83,7 +87,7 @@ def fragment_of(span: Span) -> Fragment | None:
 
 def fragment_of_log(record: LogRecord) -> Fragment | None:
     """What a log record says; None where it says nothing about a step."""
-    for dialect in _candidates(record.scope_name):
+    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS]):
         if dialect.recognises_log(record):
             fragment = dialect.translate_log(record)
             break

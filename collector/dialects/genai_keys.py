@@ -9,6 +9,8 @@ from collector.telemetry_data import Attributes
 
 _NO_VENDOR: Final = frozenset({"strands-agents", "microsoft.agent_framework", "langchain", "langgraph", "gcp.vertex.agent"})
 """Frameworks that write their own name where the vendor of the model belongs."""
+_REMEMBERED_CHARS: Final = 200_000
+"""Longer tool definitions are read each time: what is remembered stays below 64 times this."""
 
 
 def usage(attributes: Attributes) -> Usage:
@@ -57,7 +59,7 @@ def conversation_of(attributes: Attributes) -> str | None:
 
 def tool_schemas(definitions: Any) -> tuple[tuple[str, str], ...]:
     """Tools and the JSON Schema of their arguments, canonical, out of `gen_ai.tool.definitions`."""
-    if isinstance(definitions, str):
+    if isinstance(definitions, str) and len(definitions) < _REMEMBERED_CHARS:
         return _schemas_of_text(definitions)
     return _schemas(definitions) if definitions else ()
 
