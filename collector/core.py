@@ -5,7 +5,7 @@ The ingest thread owns everything that changes; other threads reach it through `
 
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -32,6 +32,8 @@ RESTORED_EVENTS = 200_000
 """How many of the newest events are read at start to know traces, twins and tool calls again."""
 RESTORED_SESSIONS = 5_000
 """How many sessions with open findings are made again at start; the others when they speak."""
+OWED = 10_000
+"""Findings and merges that may wait for a control store that refuses."""
 EXPIRE_EVERY_NS = 3_600 * 10**9
 GRACE_STEPS = 5
 """Counted steps after a release in which detectors report nothing."""
@@ -75,8 +77,15 @@ class Core:
         self._refusal: str | None = None
         self._snapshot_at = 0.0
         self._expired_ns = 0
-        assembler, sessions = self._restored()
-        self.pipeline = Pipeline(store=self.store, assembler=assembler, sessions=sessions, observer=self, recover=self._restored)
+        self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
+        sessions = Sessions(
+            policy=self.policy,
+            history=self.history,
+            max_live=config.sessions.max_live,
+            idle_timeout_ns=int(config.sessions.idle_timeout * 1e9),
+            seen=self._saw,
+        )
+        self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
         self._only_read = only_read
         if not only_read:
             self._catch_up()
@@ -87,18 +96,10 @@ class Core:
 
     # Start and restart
 
-    def _restored(self) -> tuple[Assembler, Sessions]:
-        last = self.store.last_seq()
-        assembler = Assembler(price=self.prices.priced, first_seq=last + 1)
+    def _assembler(self) -> Assembler:
+        assembler = Assembler(price=self.prices.priced, first_seq=self.store.last_seq() + 1)
         assembler.restore(self.store.tail(RESTORED_EVENTS))
-        sessions = Sessions(
-            policy=self.policy,
-            history=self.history,
-            max_live=self.config.sessions.max_live,
-            idle_timeout_ns=int(self.config.sessions.idle_timeout * 1e9),
-            seen=self._saw,
-        )
-        return assembler, sessions
+        return assembler
 
     def _catch_up(self) -> None:
         """Makes again the sessions that the index does not reflect or that have findings open, and finishes what a crash cut off."""
@@ -109,20 +110,26 @@ class Core:
             findings += self.sessions.restore(survivor)
         if findings:
             self.store.append_findings(findings)
-        for live in list(self.sessions.live.values()):
-            for finding in live.open_findings.values():
-                self._enforce(finding)
         # A crash between a merge's commit and the control store leaves a halt with the session that is gone.
-        for absorbed, survivor in self.sessions.merged.items():
+        for absorbed, survivor in list(self.sessions.merged.items()):
             self._merged_in_control(absorbed, survivor)
         for halt in self.control.active_all():
             survivor = self.pipeline.assembler.survivor(halt.session)
             if survivor != halt.session:
                 self._merged_in_control(halt.session, survivor)
+        for live in list(self.sessions.live.values()):
+            for finding in live.open_findings.values():
+                self._enforce(finding)
         for halt in self.control.active_all():
             session = self.session(halt.session)
             if session is None or not session.state.sticky:
                 self._record_halt(halt.session, halt.generation, halt.verb, halt.halt_reason)
+        self.flush()
+        for state in (SessionState.HALTING, SessionState.PAUSING):
+            for held in self.index.page(state=state, limit=RESTORED_SESSIONS):
+                generation = self.control.generation(held.key)
+                if generation > held.generation and self.control.active(held.key) is None:
+                    self._record_halt(held.key, generation, Verb.RELEASE, None)
         self.flush()
 
     def _known(self, key: SessionKey) -> bool:
@@ -152,14 +159,13 @@ class Core:
             self._batch.duplicate(signal, count)
 
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
-        for event in events:
-            if isinstance(event, SessionsMerged):
-                self._merged_in_control(event.absorbed, event.session)
+        self._owed += [event for event in events if isinstance(event, SessionsMerged)]
+        self._owed += findings
+        self._act()
         for finding in findings:
             self._batch.finding(finding)
             if arrival_ns is not None:
                 self._batch.latency(trace_id=finding.trace_id, to_verdict_s=(self._clock_ns() - arrival_ns) / 1e9)
-            self._enforce(finding)
         if arrival_ns is not None:
             newest = max((event for event in events if isinstance(event, Step)), key=lambda step: step.ended_ns, default=None)
             if newest is not None:
@@ -189,6 +195,7 @@ class Core:
         now_ns = self._clock_ns()
         self.telemetry.heartbeat(now_ns / 1e9)
         try:
+            self._act()
             self.pipeline.idle(now_ns)
             self.flush()
             if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
@@ -216,7 +223,7 @@ class Core:
             if live is not None:
                 rows[key] = (live.session, len(live.open_findings))
         if rows or sessions.merged:
-            self.index.write(rows.values(), sessions.merged, self.pipeline.assembler.last_seq)
+            self.index.write(rows.values(), sessions.merged, self.pipeline.committed_seq)
         sessions.changed.clear()
         sessions.evicted.clear()
         sessions.merged.clear()
@@ -229,8 +236,22 @@ class Core:
             Runtime(url=r.url, secret=r.secret, agent_types=r.agent_types) for r in self.config.actions.runtimes if r.secret is not None
         ]
 
+    def _act(self) -> None:
+        """Does what merges and findings ask for. What a store refuses stays owed: the telemetry is acknowledged already."""
+        while self._owed:
+            owed = self._owed.popleft()
+            try:
+                if isinstance(owed, SessionsMerged):
+                    self._merged_in_control(owed.absorbed, owed.session)
+                else:
+                    self._enforce(owed)
+            except StoreUnavailable as error:
+                self._owed.appendleft(owed)
+                logger.error("%d findings and merges wait for the store: %s", len(self._owed), error.message)  # noqa: TRY400
+                return
+
     def _enforce(self, finding: Finding) -> None:
-        """Does about a finding what the policy decides."""
+        """Does about a finding what the policy decides. Raises StoreUnavailable."""
         if finding.session is None:
             return
         active = self.control.active(finding.session)
@@ -249,6 +270,8 @@ class Core:
                     finding=finding.id,
                     summary=finding.summary,
                 )
+            except StoreUnavailable:
+                raise
             except OvercurrentError as error:
                 logger.error("session %s: %s was not requested: %s", finding.session, decision.act, error.message)  # noqa: TRY400
 

@@ -43,8 +43,12 @@ class Pipeline:
         sessions: Sessions,
         observer: Observer | None = None,
         duplicate_horizon: int = 500_000,
-        recover: Callable[[], tuple[Assembler, Sessions]] | None = None,
+        recover: Callable[[], Assembler] | None = None,
     ) -> None:
+        """Reads back from `store` what a repeated delivery is recognised by.
+
+        `recover` makes an assembler that knows what the store holds, for after a failed commit.
+        """
         self.store = store
         self.assembler = assembler
         self.sessions = sessions
@@ -53,10 +57,18 @@ class Pipeline:
         self._recover = recover
         self._spans = RecentKeys(duplicate_horizon)
         self._logs = RecentKeys(duplicate_horizon)
+        self._horizon = duplicate_horizon
         self._ticked_ns = 0
-        for key in store.span_keys(duplicate_horizon):
+        self.committed_seq = assembler.last_seq
+        """Every event up to this one is in the store, and no other."""
+        self._ahead = False
+        """A commit failed: the assembler knows what the store does not."""
+        self._remember_keys()
+
+    def _remember_keys(self) -> None:
+        for key in self.store.span_keys(self._horizon):
             self._spans.add(key)
-        for log in store.log_keys(duplicate_horizon):
+        for log in self.store.log_keys(self._horizon):
             self._logs.add(log)
 
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
@@ -76,13 +88,18 @@ class Pipeline:
                 decoded.append(one)
                 outcomes.append(_outcome(one))
         arrival_ns = max((r.arrival_ns for r in requests if r.arrival_ns is not None), default=None)
-        spans, logs = self._new(requests, decoded)
         try:
-            events, findings = self._commit(spans, logs, arrival_ns)
+            self._fall_back()
+            spans, logs = self._new(requests, decoded)
+            try:
+                events = self._commit(spans, logs, arrival_ns)
+            except BaseException:
+                # Its sender will send it again: then it must not look like a repetition.
+                self._spans.discard((tenant, span.trace_id, span.span_id) for tenant, span in spans)
+                self._logs.discard(key for _, _, key in logs)
+                self._ahead = True
+                raise
         except StoreUnavailable as error:
-            self._spans.discard((tenant, span.trace_id, span.span_id) for tenant, span in spans)
-            self._logs.discard(key for _, _, key in logs)
-            self._forget()
             return [outcome if isinstance(outcome, OvercurrentError) else error for outcome in outcomes]
         if self._observer is not None:
             sent = [one for one in decoded if one is not None]
@@ -91,7 +108,7 @@ class Pipeline:
                 "logs": sum(len(one.logs) for one in sent) - len(logs),
             }
             self._observer.committed(duplicates)
-            self._observer.found(events, findings, arrival_ns)
+        self._look(events, arrival_ns)
         return outcomes
 
     def record(self, events: Callable[[int], Sequence[Event]]) -> None:
@@ -99,9 +116,11 @@ class Pipeline:
 
         Raises StoreUnavailable; nothing is changed then.
         """
+        self._fall_back()
         made = events(self.assembler.last_seq + 1)
         self.store.append(_commit(made))
         self.assembler.skip(made)
+        self.committed_seq = self.assembler.last_seq
         self._look(made, None)
 
     def idle(self, now_ns: int) -> None:
@@ -145,16 +164,12 @@ class Pipeline:
                     logs.append((tenant, record, key))
         return spans, logs
 
-    def _commit(
-        self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None
-    ) -> tuple[list[Event], list[Finding]]:
+    def _commit(self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None) -> list[Event]:
         first_seq = self.assembler.last_seq + 1
-        for tenant, span in spans:
-            fragment = fragment_of(span)
-            if fragment is not None:
-                self.assembler.add(tenant, fragment)
-        for tenant, record, _ in logs:
-            fragment = fragment_of_log(record)
+        # In the order in which things ended: a request holds them grouped by instrumentation.
+        fragments = [(tenant, fragment_of(span)) for tenant, span in sorted(spans, key=_ended)]
+        fragments += [(tenant, fragment_of_log(record)) for tenant, record, _ in logs]
+        for tenant, fragment in fragments:
             if fragment is not None:
                 self.assembler.add(tenant, fragment)
         events = self.assembler.take()
@@ -165,7 +180,7 @@ class Pipeline:
             self.assembler.skip([tick])
             events.append(tick)
         if not (spans or logs or events):
-            return [], []
+            return []
         self.store.append(
             Commit(
                 seq=max(first_seq, self.assembler.last_seq),
@@ -178,14 +193,26 @@ class Pipeline:
                 events=events,
             )
         )
-        findings = self.sessions.apply(events)
-        self._keep(findings)
-        return events, findings
+        self.committed_seq = self.assembler.last_seq
+        return events
 
-    def _forget(self) -> None:
-        """After a failed commit: memory is ahead of the store, so it is made again from the store."""
-        if self._recover is not None:
-            self.assembler, self.sessions = self._recover()
+    def _fall_back(self) -> None:
+        """After a failed commit: the assembler is ahead of the store, so it is made again from the store.
+
+        Raises StoreUnavailable where that cannot be read yet. Sessions only ever see what was committed; a commit that
+        was reported as failed but is there after all reaches them now.
+        """
+        if not self._ahead or self._recover is None:
+            return
+        assembler = self._recover()
+        missed = [event for event in self.store.tail(assembler.last_seq - self.committed_seq) if event.seq > self.committed_seq]
+        self._remember_keys()
+        self.assembler, self.committed_seq, self._ahead = assembler, assembler.last_seq, False
+        self._look(missed, None)
+
+
+def _ended(item: tuple[str, Span]) -> int:
+    return item[1].end_ns
 
 
 def _commit(events: Sequence[Event]) -> Commit:
