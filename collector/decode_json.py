@@ -128,7 +128,7 @@ def _json_plain(value: Any, depth: int = 0) -> Any:
 
 def _json_int(value: Any, _depth: int) -> int | None:
     number = _integer(value)
-    if number == 0 and value not in {0, "0"}:
+    if number == 0 and (isinstance(value, (bool, list, dict)) or value not in {0, "0"}):
         return None
     return number if -(2**63) <= number < 2**63 else None
 

@@ -286,7 +286,10 @@ json_values = st.recursive(
         st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=6)
     ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["values", "key", "value", "arrayValue", "x"]), inner)
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["values", "key", "value", "arrayValue", "kvlistValue", "intValue", "doubleValue", "bytesValue", "x"]), inner
+        ),
     ),
     max_leaves=12,
 )

@@ -128,7 +128,7 @@ def returned_call(value: Any) -> ReturnedCall | None:
     message = unwrapped(found[0])
     metadata, counts = as_dict(message.get("response_metadata")), as_dict(message.get("usage_metadata"))
     response_id = as_id(metadata.get("id"))
-    if message.get("type") not in {"ai", "AIMessageChunk"} or response_id is None or not counts:
+    if as_text(message.get("type")) not in {"ai", "AIMessageChunk"} or response_id is None or not counts:
         return None
     told, said = as_dict(counts.get("input_token_details")), as_dict(counts.get("output_token_details"))
     usage = inclusive(

@@ -14,6 +14,7 @@ from collector.dialects.values import answer, as_bool, as_dict, as_id, as_json, 
 from detectors.model import ToolAsk
 
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
+_TEXT_TYPES: Final = frozenset({"text", "output_text", "input_text"})
 _TOOL_ROLES: Final = frozenset({"tool", "function", "toolmessage"})
 _NOT_SAID: Final = _TOOL_ROLES | {"user"}
 _ROLES: Final = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}
@@ -165,7 +166,9 @@ def _part(part: Any, texts: list[str], asks: list[ToolAsk], answers: list[ToolAn
     if not isinstance(part, dict):
         return
     kind = part.get("type")
-    if kind in {"text", "output_text", "input_text", None}:
+    if kind is not None and not isinstance(kind, str):
+        return
+    if kind is None or kind in _TEXT_TYPES:
         text = as_text(part.get("content")) or as_text(part.get("text"))
         if text:
             texts.append(text)
@@ -226,4 +229,5 @@ def plain_content(value: Any) -> str | None:
 def _is_text_block(block: Any) -> bool:
     if not isinstance(block, dict) or not block.keys() <= {"text", "type", "content", "id", "annotations", "index"}:
         return False
-    return isinstance(block.get("text", block.get("content")), str) and block.get("type", "text") in {"text", "output_text", "input_text"}
+    kind = block.get("type", "text")
+    return isinstance(block.get("text", block.get("content")), str) and isinstance(kind, str) and kind in _TEXT_TYPES

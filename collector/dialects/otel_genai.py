@@ -257,12 +257,12 @@ class OtelGenAI:
         )
 
     def recognises_log(self, record: LogRecord) -> bool:
-        event = record.event_name or record.attributes.get("event.name")
+        event = record.event_name or as_text(record.attributes.get("event.name")) or ""
         return event in _PROMPT_EVENTS or event in {_CHOICE, DETAILS}
 
     def translate_log(self, record: LogRecord) -> Fragment | None:
         """The content of a model call. It completes the call's span, or is the call where no span is named."""
-        event = record.event_name or record.attributes.get("event.name")
+        event = record.event_name or as_text(record.attributes.get("event.name")) or ""
         if event == DETAILS:
             return self._details(record)
         body = record.body if isinstance(record.body, dict) else as_dict(record.body)
