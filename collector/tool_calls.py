@@ -30,6 +30,8 @@ class _Session(msgspec.Struct):
     """Call ids that have a record of their own, newest last."""
     stand_ins: dict[str, _StandIn] = {}
     """By call id, newest last."""
+    unasked: list[Step] = []
+    """Records of execution without a call id that nobody had asked for when they came, oldest first, without their results."""
 
 
 class ToolCalls:
@@ -42,7 +44,7 @@ class ToolCalls:
     def _of(self, key: SessionKey) -> _Session:
         found = self._sessions.get(key)
         if found is None:
-            found = self._sessions[key] = _Session(asks=[], executed={}, stand_ins={})
+            found = self._sessions[key] = _Session(asks=[], executed={}, stand_ins={}, unasked=[])
             if len(self._sessions) > self._limit:
                 self._sessions.popitem(last=False)
         else:
@@ -54,6 +56,7 @@ class ToolCalls:
         gone = self._sessions.pop(absorbed, None)
         if gone is not None:
             kept = self._of(survivor)
+            kept.unasked = (gone.unasked + kept.unasked)[-_OPEN_PER_SESSION:]
             kept.asks = (gone.asks + kept.asks)[-_OPEN_PER_SESSION:]
             kept.executed = gone.executed | kept.executed
             kept.stand_ins = gone.stand_ins | kept.stand_ins
@@ -64,7 +67,17 @@ class ToolCalls:
             return
         session = self._of(key)
         known = session.executed.keys() | session.stand_ins.keys() | {ask.call_id for ask in session.asks if ask.call_id}
-        session.asks += [ask for ask in step.asks if ask.call_id is None or ask.call_id not in known]
+        for ask in step.asks:
+            if ask.call_id is not None and ask.call_id in known:
+                continue
+            # Clocks that count milliseconds end a quick call before the model call that asked for it.
+            early = next((one for one in session.unasked if one.ended_ns >= step.started_ns and _answers(one, ask)), None)
+            if early is None:
+                session.asks.append(ask)
+            else:
+                session.unasked.remove(early)
+                if ask.call_id:
+                    session.executed[ask.call_id] = None
         del session.asks[:-_OPEN_PER_SESSION]
 
     def executed(self, key: SessionKey, step: Step) -> tuple[Step, int | None]:
@@ -89,6 +102,8 @@ class ToolCalls:
             session.executed[step.call_id] = None
             if len(session.executed) > _OPEN_PER_SESSION:
                 session.executed.pop(next(iter(session.executed)))
+        elif ask is None:
+            session.unasked = [*session.unasked[1 - _OPEN_PER_SESSION :], msgspec.structs.replace(step, result=None)]
         return step, stand_in
 
     @staticmethod
@@ -151,6 +166,10 @@ def _match(asks: list[ToolAsk], step: Step) -> ToolAsk | None:
         return next((ask for ask in asks if ask.call_id == step.call_id), None)
     named = [ask for ask in asks if ask.name == step.name]
     return next((ask for ask in named if _same(step.arguments, ask.arguments)), named[0] if named else None)
+
+
+def _answers(step: Step, ask: ToolAsk) -> bool:
+    return step.name == ask.name and _same(step.arguments, ask.arguments)
 
 
 def _same(executed: str | None, asked: str | None) -> bool:
