@@ -24,7 +24,7 @@ from collector.cli.main import EXIT_NO
 from collector.cli.tables import clean, print_findings, print_halts, print_session
 from collector.demo.agent import Agent
 from collector.demo.runtime import Runtime
-from collector.demo.scenarios import SCENARIOS
+from collector.demo.scenarios import ARMED, SCENARIOS
 from collector.errors import NotFound, StoreUnavailable
 
 _STARTED: Final = ("soft-loop", "healthy")
@@ -35,7 +35,13 @@ _WAIT_S: Final = 30.0
 @click.command(name="demo")
 @click.option("--scenario", type=click.Choice([*SCENARIOS, "all"]), help="Which story; without it: one that trips, then a healthy one.")
 @click.option("--serve", "keep", is_flag=True, help="Keep the service running afterwards, until Ctrl-C.")
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("overcurrent-data"), show_default=True)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    default=Path("overcurrent-data"),
+    show_default=True,
+    help="Folder of the stores, where a service has to be started.",
+)
 @click.option("--pause", "pause_s", type=click.FloatRange(0, 10), default=0.15, show_default=True, help="Seconds between an agent's calls.")
 def command(scenario: str | None, keep: bool, data_dir: Path, pause_s: float) -> int:
     """Plays agents, and the runtime that receives the kill.
@@ -120,7 +126,7 @@ def _service(console: Console, runtime: Runtime, secret: str, data_dir: Path) ->
         return
     config = {
         "storage": {"data_dir": str(data_dir)},
-        "detectors": {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}},
+        "detectors": {name: {"mode": "halt"} for name in ARMED},
         "actions": {"runtimes": [{"agent_types": ["demo-*", "Analyzer", "Verifier"], "url": runtime.url, "secret": secret}]},
     }
     with tempfile.TemporaryDirectory(prefix="overcurrent-demo-") as folder:

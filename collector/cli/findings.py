@@ -16,7 +16,7 @@ from collector.cli.tables import clean, print_findings
 @click.option("--detector", help="Only this detector's.")
 @click.option("--severity", type=click.Choice(["info", "warning", "critical"]), help="Only of this severity.")
 @click.option("--open", "open_only", is_flag=True, help="Only those whose pattern still holds.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 @service_options
 @format_option
 def command(

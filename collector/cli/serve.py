@@ -22,7 +22,9 @@ def load_config(config_file: Path | None, overrides: dict[str, Any]) -> Config:
 @click.option("--otlp-grpc", metavar="HOST:PORT", help="Address of OTLP/gRPC.")
 @click.option("--otlp-http", metavar="HOST:PORT", help="Address of OTLP/HTTP.")
 @click.option("--listen", metavar="HOST:PORT", help="Address of the API and /metrics.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="What is worth a line."
+)
 def command(
     config_file: Path | None, data_dir: Path | None, otlp_grpc: str | None, otlp_http: str | None, listen: str | None, log_level: str
 ) -> None:

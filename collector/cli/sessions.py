@@ -16,7 +16,7 @@ from collector.model import SessionState
 @click.option("--state", type=click.Choice([state.value for state in SessionState]), help="Only sessions in this state.")
 @click.option("--agent-type", help="Only sessions of this agent type.")
 @click.option("--finding", metavar="DETECTOR", help="Only sessions with a finding of this detector.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many at most.")
 @service_options
 @format_option
 def command(

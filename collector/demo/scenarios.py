@@ -103,3 +103,5 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Scenario("context-overflow", "demo-reader", "reads on until its context window is full", _context_overflow, 16),
     )
 }
+ARMED: Final = ("exact_loop", "soft_loop")
+"""Detectors that a service started for the demonstration lets halt."""
