@@ -1,0 +1,142 @@
+"""Labelled sessions: what a detector is judged on."""
+
+import hashlib
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.detection.writer import Writer
+from detectors import testing
+from detectors.model import SessionKey, Step
+
+LOOPS: Final = frozenset({"exact_loop", "soft_loop", "ping_pong", "retry_storm", "no_progress"})
+"""Causes of one family: whichever of them fires on a loop, the loop is found."""
+MODEL: Final = "gpt-4o"
+WINDOW: Final = 128_000
+INPUT_USD: Final = Decimal("2.5") / 1_000_000
+OUTPUT_USD: Final = Decimal(10) / 1_000_000
+CEILING_USD: Final = Decimal(2)
+"""The budget of sessions that have one."""
+
+
+class Labelled(msgspec.Struct, frozen=True, kw_only=True):
+    """One session with the truth about it."""
+
+    id: str
+    half: str
+    source: str
+    scenario: str
+    expects: frozenset[str] = frozenset()
+    """Causes that should be named, any of them; empty for a healthy session."""
+    onset: int | None = None
+    """Index of the step with which the trouble begins."""
+    steps: tuple[Step, ...]
+    polling_tools: frozenset[str] = frozenset()
+    """Tools that the operator declared as polling."""
+    ceiling_usd: Decimal | None = None
+    scored: bool = True
+    """False where those who labelled it could not agree."""
+
+    @property
+    def positive(self) -> bool:
+        return bool(self.expects)
+
+    @property
+    def quiet_steps(self) -> int:
+        """Steps during which nothing may fire."""
+        return len(self.steps) if self.onset is None else self.onset
+
+
+class Draft:
+    """A session being written. Scenarios call it; it adds what models say between calls, with tokens and prices."""
+
+    def __init__(self, writer: Writer) -> None:
+        dice = writer.dice
+        self.writer = writer
+        self.dice = dice
+        self.subject = writer.subject()
+        self.aspect = writer.aspect()
+        self.agent: str = writer.agents(1)[0]
+        self.speaking: bool = dice.random() < 0.6
+        self.tokens = dice.randint(900, 4000)
+        self.growth = 1.0
+        self.steps: list[Step] = []
+        self.onset: int | None = None
+        self.polling: set[str] = set()
+        self.ceiling: Decimal | None = None
+
+    def trouble(self) -> None:
+        """From the next step on it goes wrong."""
+        self.onset = len(self.steps)
+
+    def say(self, text: str | None = None, *, asked: str | None = None, agent: str | None = None, output_tokens: int | None = None) -> None:
+        """A model call. Its context is what was said so far, so it grows a little with each."""
+        self.tokens = int(self.tokens * self.growth) + self.dice.randint(80, 500)
+        spoken = output_tokens if output_tokens is not None else self.dice.randint(30, 320)
+        cost = self.tokens * INPUT_USD + spoken * OUTPUT_USD
+        self.steps.append(
+            testing.llm(
+                MODEL,
+                text,
+                agent=agent or self.agent,
+                input_text=asked,
+                input_tokens=self.tokens,
+                output_tokens=spoken,
+                context_window=WINDOW,
+                cost_usd=cost,
+            )
+        )
+
+    def call(self, tool: str, arguments: Any, result: Any, *, failed: bool = False, agent: str | None = None, silent: bool = False) -> None:
+        """A tool call, with a thought before it where this agent thinks aloud."""
+        if self.speaking and not silent:
+            self.say(self.writer.thought(tool, self.subject, self.writer.aspect()), agent=agent)
+        error = {"error": True, "error_type": "tool_error", "error_message": str(result)} if failed else {}
+        self.steps.append(testing.tool(tool, arguments, result, agent=agent or self.agent, **error))
+
+    def hand(self, to: str, asked: str, answered: str) -> None:
+        """One agent asked, and what it answered."""
+        self.steps.append(testing.agent(to, asked, answered))
+
+    def work(self, calls: int) -> None:
+        """Ordinary work: different things looked up, read and written, each with something new to say."""
+        writer, dice = self.writer, self.dice
+        for _ in range(calls):
+            slot = dice.choice(("search", "read", "read", "write", "run", "ask"))
+            tool = writer.tool(slot)
+            if slot == "search":
+                subject, aspect = writer.subject(), writer.aspect()
+                self.call(tool, {writer.argument: next(writer.wordings(subject, aspect))}, writer.text(dice.randint(2, 6), subject))
+            elif slot == "read":
+                self.call(tool, {writer.unit: writer.item()}, writer.text(dice.randint(3, 9)))
+            elif slot == "write":
+                self.call(tool, {writer.unit: writer.item(), "content": writer.text(1)}, writer.pick(writer.all["acks"]))
+            elif slot == "run":
+                self.call(tool, {"target": writer.item()}, f"{writer.number(60)} checks, {writer.text(2)}")
+            else:
+                self.call(tool, {"message": writer.text(1)}, writer.text(2))
+
+    def done(self, *, id_: str, scenario: str, expects: Iterable[str]) -> Labelled:
+        return finish(
+            self.steps,
+            id_=id_,
+            half=self.writer.half,
+            source=self.writer.domain,
+            scenario=scenario,
+            expects=expects,
+            onset=self.onset,
+            polling_tools=frozenset(self.polling),
+            ceiling_usd=self.ceiling,
+        )
+
+
+def finish(steps: Iterable[Step], *, id_: str, expects: Iterable[str], **fields: Any) -> Labelled:
+    """Numbers the steps of a session and gives them times, two seconds a step, and ids of their own."""
+    key = SessionKey("default", "default", id_)
+    trace = hashlib.blake2b(id_.encode(), digest_size=16).hexdigest()
+    numbered = [
+        msgspec.structs.replace(step, trace_id=trace, span_id=f"{trace[:8]}{step.seq:08x}") for step in testing.session(*steps, key=key)
+    ]
+    return Labelled(id=id_, expects=frozenset(expects), steps=tuple(numbered), **fields)

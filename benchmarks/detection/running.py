@@ -1,0 +1,70 @@
+"""Puts labelled sessions through the real detectors and notes what fires, when and how sure."""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from benchmarks.detection.labelled import Labelled
+from detectors.host import DetectorHost
+from detectors.model import Finding, Severity, Step
+
+Level = Literal["warning", "critical", "halt"]
+LEVELS: Final[tuple[Level, ...]] = ("warning", "critical", "halt")
+
+
+class Fire(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding, told by the index of the step at which it came."""
+
+    detector: str
+    cause: str
+    at: int
+    severity: Severity
+    halt_eligible: bool
+    score: float
+
+    def reaches(self, level: Level) -> bool:
+        return self.halt_eligible if level == "halt" else self.severity.rank >= Severity(level).rank
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A session and what fired in it, in order."""
+
+    session: Labelled
+    fires: tuple[Fire, ...]
+
+
+def without_content(step: Step) -> Step:
+    """The step as a sender tells it that keeps content to itself: names, outcomes, tokens and times."""
+    return msgspec.structs.replace(step, arguments=None, result=None, input_text=None, output_text=None, asks=())
+
+
+def fire_of(finding: Finding, index: int) -> Fire:
+    return Fire(
+        detector=finding.detector,
+        cause=finding.halt_reason or finding.detector,
+        at=index,
+        severity=finding.severity,
+        halt_eligible=finding.halt_eligible,
+        score=finding.score,
+    )
+
+
+def watch(session: Labelled, *, strip: bool = False) -> Run:
+    """Runs one session through the detectors directly."""
+    host = DetectorHost(
+        session.steps[0].session, ceiling_usd=session.ceiling_usd, polling_tools=session.polling_tools, on_error=_raise
+    )
+    fires = []
+    for index, step in enumerate(session.steps):
+        for finding in host.observe(without_content(step) if strip else step)[1]:
+            fires.append(fire_of(finding, index))
+    return Run(session, tuple(fires))
+
+
+def watch_all(sessions: Iterable[Labelled], *, strip: bool = False) -> list[Run]:
+    return [watch(session, strip=strip) for session in sessions if session.steps]
+
+
+def _raise(detector: str, _: object, error: Exception) -> None:
+    raise RuntimeError(f"{detector} raised") from error

@@ -1,0 +1,173 @@
+"""Figures from runs. Pure functions.
+
+A detector, or all loop detectors together, is judged by sessions: a session with the trouble it should name is found when it
+fires no more than two steps before the onset or later; a session is a false alarm when it fires where nothing is wrong, or
+earlier than that. A loop detector that fires inside another kind of loop is neither right nor wrong.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from benchmarks.detection.labelled import LOOPS
+from benchmarks.detection.running import Fire, Level, Run
+
+SLACK: Final = 2
+"""Steps before the onset at which a fire still counts as being about the trouble."""
+BINS: Final = 10
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """Counts of sessions, and what follows from them."""
+
+    found: int = 0
+    missed: int = 0
+    false: int = 0
+    early: int = 0
+    quiet: int = 0
+    quiet_steps: int = 0
+    delays: list[int] = msgspec.field(default_factory=list)
+
+    @property
+    def precision(self) -> float | None:
+        alarms = self.found + self.false + self.early
+        return self.found / alarms if alarms else None
+
+    @property
+    def recall(self) -> float | None:
+        positives = self.found + self.missed
+        return self.found / positives if positives else None
+
+    @property
+    def f1(self) -> float | None:
+        denominator = 2 * self.found + self.missed + self.false + self.early
+        return 2 * self.found / denominator if denominator else None
+
+    @property
+    def false_per_1000(self) -> float | None:
+        return 1000 * (self.false + self.early) / self.quiet_steps if self.quiet_steps else None
+
+    @property
+    def median_delay(self) -> float | None:
+        return statistics.median(self.delays) if self.delays else None
+
+    @property
+    def p90_delay(self) -> float | None:
+        if len(self.delays) < 2:
+            return float(self.delays[0]) if self.delays else None
+        return statistics.quantiles(self.delays, n=10, method="inclusive")[8]
+
+
+def measure(runs: Iterable[Run], causes: frozenset[str], level: Level) -> Figures:
+    """Judges the detectors that name one of `causes`."""
+    figures = Figures()
+    for run in runs:
+        session = run.session
+        if not session.scored:
+            continue
+        fired = [fire.at for fire in run.fires if fire.cause in causes and fire.reaches(level)]
+        if session.expects & causes:
+            _judge_positive(figures, fired, session.onset)
+            figures.quiet_steps += session.onset or 0
+        elif session.positive:
+            # other trouble: whatever fires before it begins is an alarm about nothing, what fires within is not judged
+            figures.early += session.onset is not None and any(at < session.onset - SLACK for at in fired)
+            figures.quiet_steps += session.onset or 0
+        else:
+            figures.false += bool(fired)
+            figures.quiet += not fired
+            figures.quiet_steps += len(session.steps)
+    return figures
+
+
+def _judge_positive(figures: Figures, fired: Sequence[int], onset: int | None) -> None:
+    inside = [at for at in fired if onset is None or at >= onset - SLACK]
+    figures.early += len(inside) < len(fired)
+    if not inside:
+        figures.missed += 1
+        return
+    figures.found += 1
+    if onset is not None:
+        figures.delays.append(inside[0] - onset)
+
+
+def overall(runs: Iterable[Run], level: Level) -> Figures:
+    """Judges all loop detectors together on sessions whose trouble is a loop, or none."""
+    return measure([run for run in runs if not run.session.positive or run.session.expects & LOOPS], LOOPS, level)
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Findings whose scores lie together."""
+
+    low: float
+    high: float
+    count: int
+    mean_score: float
+    share_right: float
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """How far the score of a finding can be read as the probability that it is right."""
+
+    bins: tuple[Bin, ...]
+    brier: float
+    ece: float
+    """Mean distance between score and share that is right, weighted by findings."""
+    findings: int
+
+
+def judged(runs: Iterable[Run], causes: frozenset[str]) -> list[tuple[float, bool]]:
+    """Every finding's score and whether it was right: in trouble of its kind, not before it began."""
+    pairs = []
+    for run in runs:
+        session = run.session
+        if session.scored and (not session.positive or session.expects & causes):
+            pairs += [(fire.score, _right(fire, run)) for fire in run.fires if fire.cause in causes]
+    return pairs
+
+
+def _right(fire: Fire, run: Run) -> bool:
+    session = run.session
+    return session.positive and (session.onset is None or fire.at >= session.onset - SLACK)
+
+
+def calibrate(pairs: Sequence[tuple[float, bool]]) -> Calibration | None:
+    if not pairs:
+        return None
+    bins = []
+    for number in range(BINS):
+        low, high = number / BINS, (number + 1) / BINS
+        inside = [(score, right) for score, right in pairs if low <= score < high or (number == BINS - 1 and score == 1)]
+        if inside:
+            share = sum(right for _, right in inside) / len(inside)
+            bins.append(Bin(low, high, len(inside), statistics.fmean(score for score, _ in inside), share))
+    brier = statistics.fmean((score - right) ** 2 for score, right in pairs)
+    ece = sum(each.count * abs(each.mean_score - each.share_right) for each in bins) / len(pairs)
+    return Calibration(tuple(bins), brier, ece, len(pairs))
+
+
+def upper_bound(failures: int, trials: int, confidence: float = 0.95) -> float:
+    """The one-sided upper Clopper–Pearson bound of a share (C. Clopper, E. Pearson, Biometrika 26, 1934).
+
+    >>> round(upper_bound(0, 3000) * 1000, 3)
+    0.998
+    """
+    if failures >= trials:
+        return 1.0
+    low, high = failures / trials, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(failures, trials, middle) > 1 - confidence else (low, middle)
+    return high
+
+
+def _at_most(failures: int, trials: int, share: float) -> float:
+    """The probability of so many failures or fewer."""
+    term = (1 - share) ** trials
+    total = term
+    for count in range(failures):
+        term *= (trials - count) / (count + 1) * share / (1 - share) if share < 1 else 0.0
+        total += term
+    return total
