@@ -1,13 +1,15 @@
 """The contract of a detector. `detectors.checks` holds every registered one to it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from detectors.features import StepFeatures
-from detectors.model import EvidenceLevel, Severity, Step, Tick
+from detectors.model import Baseline, EvidenceLevel, Severity, Step, StepKind, Tick
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +45,31 @@ Answer = Signal | Clear | None
 """None: nothing new to say. Repeating a signal at the same level is harmless: only an escalation is reported."""
 
 
+_NO_SCHEMAS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
 class Context:
     """What a detector may know beside the steps: versioned, read-only, of one session.
 
     The owner updates it before each step; a detector never writes to it.
     """
 
-    __slots__ = ("agent_type", "ceiling_usd", "cost_usd", "grace_until_step", "llm_calls", "polling_tools", "steps", "tool_calls")
+    __slots__ = (
+        "agent_type",
+        "baseline",
+        "ceiling_usd",
+        "cost_usd",
+        "grace_until_step",
+        "halt_generation",
+        "halted_at_ns",
+        "llm_calls",
+        "polling_tools",
+        "schemas",
+        "started_ns",
+        "steps",
+        "tokens",
+        "tool_calls",
+    )
 
     def __init__(
         self,
@@ -57,19 +77,45 @@ class Context:
         agent_type: str = "unknown",
         ceiling_usd: Decimal | None = None,
         polling_tools: frozenset[str] = frozenset(),
+        baseline: Baseline | None = None,
+        schemas: Mapping[str, str] | None = None,
+        halted_at_ns: int | None = None,
+        halt_generation: int = 0,
     ) -> None:
         self.agent_type = agent_type
         self.ceiling_usd = ceiling_usd
         """The session's budget in US dollars, if it has one."""
         self.polling_tools = polling_tools
         """Tools the operator declared as polling: repeating them unchanged is their job."""
+        self.baseline = baseline
+        """What is normal for the agent type, if that is known."""
+        self.schemas: Mapping[str, str] = _NO_SCHEMAS if schemas is None else dict(schemas)
+        """Tool → JSON Schema of its arguments, as text, where it is known."""
+        self.halted_at_ns = halted_at_ns
+        """When the runtime was last asked to halt the session, in event time. None: it was not, or was released since."""
+        self.halt_generation = halt_generation
+        """Grows with every such request."""
         self.steps = 0
         """Counted steps so far, this one included."""
         self.llm_calls = 0
         self.tool_calls = 0
+        self.tokens = 0
+        """Known input and output tokens so far."""
         self.cost_usd = Decimal(0)
         """Known cost so far; unmetered calls add nothing."""
+        self.started_ns: int | None = None
+        """Start of the earliest step so far."""
         self.grace_until_step = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: dict(value) if name == "schemas" else value for name in self.__slots__ if (value := getattr(self, name, None)) is not None
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
 C = TypeVar("C", bound=msgspec.Struct)
@@ -99,6 +145,10 @@ class Detector(ABC, Generic[C]):
     name: ClassVar[str]
     halt_reason: ClassVar[str | None]
     scope: ClassVar[Scope] = "session"
+    kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind)
+    """Kinds of steps it wants to see: others are not shown to it."""
+    yields_to: ClassVar[tuple[str, ...]] = ()
+    """Detectors that say the same more precisely: while one of them has an open finding as bad, this one keeps quiet."""
     Config: ClassVar[type[msgspec.Struct]]
     memory_steps: ClassVar[int] = 256
 
@@ -109,7 +159,7 @@ class Detector(ABC, Generic[C]):
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Takes in the next step and says whether the pattern holds now.
 
-        Retrieval, hand-off and agent steps arrive too; a detector ignores the kinds it has no business with.
+        Only steps of `kinds` arrive.
         """
 
     def tick(self, tick: Tick, context: Context) -> Answer:  # noqa: ARG002 — most patterns do not depend on time

@@ -15,6 +15,9 @@ from detectors.model import Finding, SessionKey, Severity, Step, StepKind, Tick,
 _EPISODES: Final = 8
 """Episodes of each detector remembered, to recognise them when steps are replayed."""
 
+_ORDINALS: Final = 512
+"""Steps whose number in the session is remembered."""
+
 OnError = Callable[[str, Step | Tick, Exception], None]
 """Called with the detector's name, what it was looking at, and what it raised."""
 
@@ -90,6 +93,10 @@ class DetectorHost:
             kind.name: _Watch(kind, (configs or {}).get(kind.name) or kind.Config(), (modes or {}).get(kind.name, "shadow"))
             for kind in detectors
         }
+        self._by_kind = self._dispatch()
+        self.numbered = 0
+        """Steps of every kind the session has had: the number people know the latest step by. The owner may correct it."""
+        self._recent: deque[int] = deque(maxlen=_ORDINALS)
         self._released_seq = -1
         self._last_seq = -1
         self._replaying = False
@@ -113,6 +120,7 @@ class DetectorHost:
         if steps is not None:
             context.steps = steps
         self._last_seq = max(self._last_seq, step.seq)
+        self._number(step.seq)
         return self._feed(step)
 
     def tick(self, tick: Tick) -> list[Finding]:
@@ -142,16 +150,20 @@ class DetectorHost:
             for episode in watch.episodes:
                 episode.open = False
         context = self.context
-        final = (context.steps, context.llm_calls, context.tool_calls, context.cost_usd)
+        final = (context.steps, context.llm_calls, context.tool_calls, context.tokens, context.cost_usd)
         self._rewind(replayed)
+        if replayed:
+            self.numbered = max(0, self._ordinal(replayed[0].seq) - 1)
+        self._recent.clear()
         found: list[Finding] = []
         self._replaying = True
         for step in replayed:
             self._count(step)
+            self._number(step.seq)
             found += self._feed(step, detect=step.seq > self._released_seq)[1]
             self._last_seq = max(self._last_seq, step.seq)
         self._replaying = False
-        context.steps, context.llm_calls, context.tool_calls, context.cost_usd = final
+        context.steps, context.llm_calls, context.tool_calls, context.tokens, context.cost_usd = final
         return found
 
     def release(self, grace_steps: int) -> None:
@@ -168,8 +180,24 @@ class DetectorHost:
         current = {name: watch.current() for name, watch in self._watches.items()}
         return {name: episode for name, episode in current.items() if episode is not None}
 
+    def _dispatch(self) -> dict[StepKind, tuple[_Watch, ...]]:
+        return {kind: tuple(watch for watch in self._watches.values() if kind in watch.kind.kinds) for kind in StepKind}
+
+    def _number(self, seq: int) -> None:
+        self.numbered += 1
+        self._recent.append(seq)
+
+    def _ordinal(self, seq: int) -> int:
+        """Which of the session's steps `seq` is, from 1; the nearest remembered one for a step not remembered."""
+        known = len(self._recent)
+        before = sum(1 for each in self._recent if each <= seq)
+        return max(1, self.numbered - known + before) if known else 0
+
     def _count(self, step: Step) -> None:
         context = self.context
+        context.tokens += (step.input_tokens or 0) + (step.output_tokens or 0)
+        if context.started_ns is None or step.started_ns < context.started_ns:
+            context.started_ns = step.started_ns
         if step.kind is not StepKind.AGENT:
             context.steps += 1
             if step.kind is StepKind.LLM:
@@ -185,6 +213,7 @@ class DetectorHost:
         context.steps = max(0, context.steps - sum(step.counts for step in replayed))
         context.llm_calls = max(0, context.llm_calls - sum(step.kind is StepKind.LLM for step in replayed))
         context.tool_calls = max(0, context.tool_calls - sum(step.kind is StepKind.TOOL for step in replayed))
+        context.tokens = max(0, context.tokens - sum((step.input_tokens or 0) + (step.output_tokens or 0) for step in replayed))
         known = sum((step.cost_usd for step in replayed if step.cost_usd is not None), Decimal(0))
         context.cost_usd = max(Decimal(0), context.cost_usd - known)
 
@@ -195,7 +224,7 @@ class DetectorHost:
             return features, found
         context = self.context
         broken: list[tuple[_Watch, Exception]] = []
-        for watch in self._watches.values():
+        for watch in self._by_kind[step.kind]:
             try:
                 answer = watch.detector.observe(step, features, context)
             except Exception as error:  # noqa: BLE001 — one broken detector must not stop the others
@@ -210,6 +239,7 @@ class DetectorHost:
     def _drop(self, watch: _Watch, seen: Step | Tick, error: Exception) -> None:
         name = watch.kind.name
         del self._watches[name]
+        self._by_kind = self._dispatch()
         self.dropped.add(name)
         if self.on_error is not None:
             self.on_error(name, seen, error)
@@ -221,7 +251,7 @@ class DetectorHost:
             if episode is not None:
                 episode.open = False
             return
-        if answer is None or 0 < self.context.grace_until_step >= self.context.steps:
+        if answer is None or 0 < self.context.grace_until_step >= self.context.steps or self._told_better(watch, answer):
             return
         if episode is None:
             episode = watch.covering(answer, seen.seq) if self._replaying else None
@@ -238,6 +268,16 @@ class DetectorHost:
             episode.halt_eligible = episode.halt_eligible or answer.halt_eligible
             found.append(self._finding(watch, episode, answer, seen))
 
+    def _told_better(self, watch: _Watch, signal: Signal) -> bool:
+        """Whether a detector that says the same more precisely has an open finding that is as bad."""
+        for name in watch.kind.yields_to:
+            other = self._watches.get(name)
+            episode = other.current() if other is not None and other.episodes else None
+            if episode is None or episode.severity.rank < signal.severity.rank or signal.halt_eligible > episode.halt_eligible:
+                continue
+            return True
+        return False
+
     def _finding(self, watch: _Watch, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
         kind = watch.kind
         return Finding(
@@ -251,6 +291,8 @@ class DetectorHost:
             score=signal.score,
             step_seq=seen.seq,
             first_step_seq=signal.first_step_seq,
+            step=self._ordinal(seen.seq),
+            first_step=self._ordinal(signal.first_step_seq),
             span_id="" if isinstance(seen, Tick) else seen.span_id,
             trace_id="" if isinstance(seen, Tick) else seen.trace_id,
             at_ns=seen.at_ns if isinstance(seen, Tick) else seen.ended_ns,

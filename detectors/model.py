@@ -8,7 +8,7 @@ None, never a guess: zero tokens and unknown tokens are different.
 import hashlib
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -268,6 +268,27 @@ class BaselineSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     at_ns: int
 
 
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """How one measure is spread over the sessions of an agent type."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """What is normal for an agent type. Measures: `steps` (counted), `duration_s`, `tokens` (input and output), `cost_usd`."""
+
+    MIN_SESSIONS: ClassVar[int] = 20
+
+    sessions: int
+    measures: dict[str, Quantiles]
+
+    def of(self, measure: str) -> Quantiles | None:
+        """The spread of `measure`; None where it is unknown or rests on fewer than `MIN_SESSIONS` sessions."""
+        return self.measures.get(measure) if self.sessions >= self.MIN_SESSIONS else None
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="evaluation"):
     """Somebody judged the session: an evaluation result, feedback, a goal reached or missed."""
 
@@ -334,6 +355,10 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     score: float
     step_seq: int
     first_step_seq: int
+    step: int = 0
+    """Which of the session's steps it was raised at, counted from 1 over every kind: what people are shown. 0: not known."""
+    first_step: int = 0
+    """The same for the step at which the pattern began."""
     span_id: str
     trace_id: str
     at_ns: int

@@ -78,6 +78,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     """
 
     name: ClassVar[str] = "soft_loop"
+    yields_to: ClassVar[tuple[str, ...]] = ("exact_loop", "retry_storm", "ping_pong")
     halt_reason: ClassVar[str | None] = "soft_loop"
     Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
     memory_steps: ClassVar[int] = 64

@@ -70,7 +70,8 @@ def run(detector_class: type[Detector[C]], steps: Iterable[Step], config: C | No
     worst = (-1, False)
     for step in steps:
         count(known, step)
-        answer = detector.observe(step, state.observe(step), known)
+        features = state.observe(step)
+        answer = detector.observe(step, features, known) if step.kind in detector.kinds else None
         if isinstance(answer, Clear):
             worst = (-1, False)
         elif isinstance(answer, Signal):
@@ -86,5 +87,7 @@ def count(context: Context, step: Step) -> None:
     context.steps += step.counts
     context.llm_calls += step.kind is StepKind.LLM
     context.tool_calls += step.kind is StepKind.TOOL
+    context.tokens += (step.input_tokens or 0) + (step.output_tokens or 0)
+    context.started_ns = step.started_ns if context.started_ns is None else min(context.started_ns, step.started_ns)
     if step.cost_usd is not None:
         context.cost_usd += step.cost_usd

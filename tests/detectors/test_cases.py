@@ -1,6 +1,6 @@
 """Runs the cases of every detector: `tests/detectors/<name>/cases.yaml`, firing and quiet ones side by side.
 
-A step is one line: `{tool: name, args: …, result: …}`, `{llm: model, text: …}` or `{agent: name, asked: …, answered: …}`, with
+A step is one line: `{tool: name, args: …, result: …}`, `{llm: model, text: …}`, `{agent: name, asked: …, answered: …}` or `{kind: handoff, name: …}`, with
 any other field of `Step` beside it. `times: N` repeats a step and `{repeat: N, steps: […]}` several; in their texts `{n}`
 counts from 1. A firing case says the worst `severity` it reaches and may say `at`, the step at which it first fires. A case may
 set `config` of the detector and `context`.
@@ -17,8 +17,8 @@ import yaml
 
 from detectors import DETECTORS
 from detectors.checks import AnyDetector
-from detectors.model import Step
-from detectors.testing import agent, llm, run, session, tool
+from detectors.model import Step, StepKind
+from detectors.testing import KEY, agent, llm, run, session, tool
 
 _HERE = Path(__file__).parent
 _NAMES = {"args": "arguments", "tokens": "input_tokens", "window": "context_window"}
@@ -50,6 +50,8 @@ def built(lines: list[dict[str, Any]], n: int = 1) -> Iterator[Step]:
             fields = {_NAMES.get(key, key): value for key, value in fields.items() if key != "times"}
             if "tool" in fields:
                 yield tool(fields.pop("tool"), fields.pop("arguments", None), fields.pop("result", None), **fields)
+            elif "kind" in fields:
+                yield Step(seq=0, session=KEY, kind=StepKind(fields.pop("kind")), started_ns=0, ended_ns=0, **fields)
             elif "llm" in fields:
                 yield llm(fields.pop("llm"), fields.pop("text", None), **fields)
             else:

@@ -1,0 +1,337 @@
+"""Agents, or tools, that hand the same thing round."""
+
+import re
+from collections import deque
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+from msgspec import Meta
+
+from detectors.base import CLEAR, Answer, Context, Detector, Signal
+from detectors.features import StepFeatures
+from detectors.model import EvidenceLevel, Severity, Step, StepKind
+from detectors.speech import is_figure, substance
+from detectors.text import quote
+
+_QUOTE: Final = 120
+_PARTIES: Final = 12
+"""Parties told apart in one session."""
+_HEARD: Final = 1500
+"""Stems remembered in each of two generations."""
+_MOVES: Final = 12
+"""Moves kept as proof."""
+_LONGEST: Final = 6
+"""Longest round of tools looked for, in calls."""
+_HANDS_OVER: Final = re.compile(
+    r"(?:^|[^a-z])(?:transfer|hand_?off|hand_?over|delegate|route|escalate|forward|ask)_?(?:back_?)?(?:to)?(?:[^a-z]|$)"
+)
+
+
+class PingPongConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an exchange goes in circles. A move is one agent's turn; it is idle as far as it says nothing new, 0–1."""
+
+    warn_idle_moves: Annotated[float, Meta(ge=1, le=100)] = 3.0
+    """Idle moves, summed, from which to warn."""
+    critical_idle_moves: Annotated[float, Meta(ge=1, le=100)] = 4.5
+    """Idle moves, summed, from which the exchange goes in circles."""
+    halt_idle_moves: Annotated[float, Meta(ge=1, le=200)] = 7.0
+    """Idle moves, summed, from which halting is justified."""
+    max_news: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of an utterance's substance that may be new, 0–1, for it to be idle."""
+    few_news: Annotated[int, Meta(ge=0, le=20)] = 3
+    """New words up to which a short utterance is idle, whatever their share."""
+    setback: Annotated[float, Meta(ge=0, le=20)] = 1.0
+    """Idle moves that one move with something to say makes up for."""
+    failed_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """How much an idle move counts that failed, 0–1: repeating a failure is for `retry_storm`."""
+    warn_moves_without_content: Annotated[int, Meta(ge=4, le=200)] = 12
+    """Hand-overs in a fixed round, with no tool call between, from which to warn where content is not captured."""
+    critical_tool_calls: Annotated[int, Meta(ge=3, le=100)] = 3
+    """Calls that repeat a fixed round of tools and bring nothing, from which it is a loop; a whole round at least."""
+    halt_tool_calls: Annotated[int, Meta(ge=3, le=200)] = 8
+    """The same, from which halting is justified."""
+
+
+class _Move(msgspec.Struct, frozen=True):
+    """One turn of one party."""
+
+    seq: int
+    party: str
+    said: str
+    news: int
+    idle: float
+
+
+class PingPong(Detector[PingPongConfig]):
+    """Agents hand the same request round, each step succeeding, and nobody says anything new.
+
+    **Why it costs.** Every hand-over is a whole model call, often over the other side's full history. Nothing fails and
+    every agent does its job, so it ends when the money does.
+
+    **When it is wrong.** It fires on a long exchange whose progress does not show in words: agents that agree for many
+    rounds before one of them acts. It misses a circle whose every turn names something new, and one that runs through
+    sessions not known to belong together. An errand with a subject not heard before starts the count anew, as in
+    hub-and-spoke delegation, and so does a tool that brings something.
+
+    **Parameters** (`Config`): `warn_idle_moves`, `critical_idle_moves`, `halt_idle_moves`, `setback` (moves, summed),
+    `max_news`, `failed_weight` (shares, 0–1), `few_news` (words), `warn_moves_without_content` (moves),
+    `critical_tool_calls`, `halt_tool_calls` (calls).
+
+    **Examples.** Each waits for the other, in ever new words:
+
+    >>> from detectors.testing import agent, run, session
+    >>> turns = ["The schema is yours to choose.", "You choose the schema, please.", "I would rather wait for your schema.",
+    ...          "Happy to go on once you have a schema.", "As said, the schema should come from you.", "It is your call, the schema."]
+    >>> talk = [agent(("coder", "planner")[n % 2], turns[n % 6 - 1], turns[n % 6]) for n in range(12)]
+    >>> [(step.seq, signal.severity.value, signal.halt_eligible) for step, signal in run(PingPong, session(*talk))]
+    [(7, 'warning', False), (8, 'critical', False), (11, 'critical', True)]
+
+    A manager and a writer, each time about something else:
+
+    >>> from string import ascii_lowercase
+    >>> errands = [agent("writer", f"Write chapter {n}.", f"Chapter {n} is written.") for n in ascii_lowercase]
+    >>> reviews = [agent("reviewer", f"Review chapter {n}.", "Approved.") for n in ascii_lowercase]
+    >>> run(PingPong, session(*(step for pair in zip(errands, reviews) for step in pair)))
+    []
+
+    **References.** Novelty as the share of new words: I. Soboroff, D. Harman, "Overview of the TREC 2003 Novelty Track".
+    Endless exchanges as a failure mode of their own: M. Cemri et al., "Why Do Multi-Agent LLM Systems Fail?" (2025).
+    """
+
+    name: ClassVar[str] = "ping_pong"
+    halt_reason: ClassVar[str | None] = "ping_pong"
+    Config: ClassVar[type[msgspec.Struct]] = PingPongConfig
+    memory_steps: ClassVar[int] = 128
+
+    def __init__(self, config: PingPongConfig) -> None:
+        super().__init__(config)
+        self._parties: dict[str, int] = {}
+        self._handed_in_words = False
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+        self._moves: deque[_Move] = deque(maxlen=_MOVES)
+        self._idle = 0.0
+        self._talk_told: tuple[bool, bool] | None = None
+        self._round = _Round()
+        self._bare = _Round()
+        self._bare_told = False
+
+    def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
+        """Weighs one turn or call, and answers as long as the exchange goes in circles."""
+        kind = step.kind
+        if kind is StepKind.LLM:
+            if self._handed_in_words or not step.output_text or step.agent is None:
+                return None
+            return self._turn(step, step.agent, step.input_text, step.output_text, features)
+        if kind is StepKind.TOOL or kind is StepKind.RETRIEVAL:
+            if features.key is None or step.name in context.polling_tools:
+                return None
+            if step.name is None or _HANDS_OVER.search(step.name.lower()) is None:
+                return self._tool(step, features)
+        return self._handed(step, features)
+
+    # Agents
+
+    def _handed(self, step: Step, features: StepFeatures) -> Answer:
+        party = step.agent if step.kind is StepKind.AGENT and step.agent else step.name or step.agent
+        if party is None:
+            return None
+        asked = step.input_text if step.input_text is not None else step.arguments
+        answered = step.output_text if step.output_text is not None else step.result
+        if not answered and not asked:
+            return self._bare_move(step, party)
+        if step.kind is StepKind.AGENT and not self._handed_in_words:
+            self._handed_in_words = True
+            self._parties.clear()
+        return self._turn(step, party, asked, answered or "", features)
+
+    def _turn(self, step: Step, party: str, asked: str | None, answered: str, features: StepFeatures) -> Answer:
+        config = self.config
+        known = party in self._parties
+        if not known and len(self._parties) < _PARTIES:
+            self._parties[party] = 0
+        if len(self._parties) < 2:
+            return None  # one agent is no exchange, and most sessions have one
+        ask, answer = substance(asked) if asked else frozenset(), substance(answered)
+        errand = [word for word in ask if word not in self._young and word not in self._old]
+        self._hear(ask)
+        news = [word for word in answer if word not in self._young and word not in self._old]
+        self._hear(answer)
+        idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=any(map(is_figure, news)))
+        if idle and features.failed:
+            idle *= config.failed_weight
+        self._moves.append(_Move(step.seq, party, answered[:_QUOTE] or (asked or "")[:_QUOTE], len(news), idle))
+        if idle:
+            self._parties[party] += 1
+            self._idle += idle
+        elif errand:
+            self._idle = 0.0
+        else:
+            self._idle = max(0.0, self._idle - config.setback)
+        return self._talk()
+
+    def _idleness(self, news: int, said: int, *, figures: bool) -> float:
+        if figures:
+            return 0.0
+        share = news / said if said else 0.0
+        if share <= self.config.max_news:
+            return 1.0 - share
+        return self.config.max_news if news <= self.config.few_news else 0.0
+
+    def _hear(self, said: frozenset[str]) -> None:
+        self._young |= said
+        if len(self._young) > _HEARD:
+            self._old, self._young = self._young, set()
+
+    def _talk(self) -> Answer:
+        config = self.config
+        idle = [move for move in self._moves if move.idle]
+        if self._idle < config.warn_idle_moves or len({move.party for move in idle}) < 2:
+            if self._talk_told is not None and self._idle < config.warn_idle_moves / 2:
+                self._talk_told = None
+                return CLEAR
+            return None
+        critical = self._idle >= config.critical_idle_moves
+        level = (critical, self._idle >= config.halt_idle_moves)
+        if level == self._talk_told or not self._moves[-1].idle:
+            return None
+        self._talk_told = level
+        parties = list(dict.fromkeys(move.party for move in idle))
+        return Signal(
+            severity=Severity.CRITICAL if critical else Severity.WARNING,
+            score=min(1.0, self._idle / (2 * config.critical_idle_moves)),
+            summary=f"{_names(parties)} hand the same thing round: {len(idle)} of their last {len(self._moves)} turns said nothing new.",
+            evidence={
+                "idle_moves": round(self._idle, 2),
+                "parties": [quote(party, 60) for party in parties],
+                "moves": [
+                    {
+                        "seq": m.seq,
+                        "agent": quote(m.party, 60),
+                        "said": quote(m.said, _QUOTE),
+                        "new_words": m.news,
+                        "idle": round(m.idle, 2),
+                    }
+                    for m in self._moves
+                ],
+            },
+            threshold={"critical_idle_moves": config.critical_idle_moves} if critical else {"warn_idle_moves": config.warn_idle_moves},
+            first_step_seq=idle[0].seq,
+            halt_eligible=level[1],
+        )
+
+    def _bare_move(self, step: Step, party: str) -> Answer:
+        """Counts hand-overs of which only the names are known."""
+        if step.kind is StepKind.AGENT:
+            return None  # without content a parent's span cannot be told from its child's
+        length = self._bare.add(party, step.seq)
+        if length < self.config.warn_moves_without_content:
+            self._bare_told = False
+            return None
+        if self._bare_told:
+            return None
+        self._bare_told = True
+        parties = self._bare.keys()
+        return Signal(
+            severity=Severity.WARNING,
+            score=0.5,
+            summary=f"{_names(parties)} handed over to each other {length} times in a fixed round; content is not captured.",
+            evidence={"parties": [quote(each, 60) for each in parties], "hand_overs": length},
+            threshold={"warn_moves_without_content": float(self.config.warn_moves_without_content)},
+            first_step_seq=self._bare.since,
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )
+
+    # Tools
+
+    def _tool(self, step: Step, features: StepFeatures) -> Answer:
+        """A call of a tool: it ends the exchange if it brought something, and may be part of a round of tools if not."""
+        self._bare.clear()
+        novelty = features.result_novelty
+        if novelty is None or features.polls:
+            return None
+        if not _stale(features):
+            if novelty > 0.25 and self._idle > 0:
+                self._idle = max(0.0, self._idle - self.config.setback)
+            told, self._round = self._round.told, _Round()
+            self._round.add(features.key or "", step.seq)
+            return CLEAR if told is not None else None
+        length = self._round.add(features.key or "", step.seq)
+        if length < max(self.config.critical_tool_calls, self._round.period) or self._round.period < 2:
+            return None
+        halt = length >= self.config.halt_tool_calls
+        if self._round.told == halt:
+            return None
+        self._round.told = halt
+        keys = [key.partition(":")[2] for key in self._round.keys()]
+        evidence: dict[str, Any] = {
+            "tools": [quote(key, 60) for key in keys],
+            "period": self._round.period,
+            "repeated_calls": length,
+            "seqs": list(self._round.seqs),
+            "arguments": quote(features.arguments, _QUOTE),
+            "result": quote(features.result, _QUOTE),
+        }
+        return Signal(
+            severity=Severity.CRITICAL,
+            score=min(1.0, length / (2 * self.config.halt_tool_calls)),
+            summary=f"{_names(keys)} are called in turn, {length} calls after the first round, and nothing new comes back.",
+            evidence=evidence,
+            threshold={"critical_tool_calls": float(self.config.critical_tool_calls)},
+            first_step_seq=self._round.since,
+            halt_eligible=halt,
+        )
+
+
+class _Round:
+    """Names that follow each other, and how long they have done so in a fixed round of two to six."""
+
+    __slots__ = ("_matches", "_names", "period", "seqs", "since", "told")
+
+    def __init__(self) -> None:
+        self._names: deque[str] = deque(maxlen=_LONGEST)
+        self._matches = [0] * (_LONGEST + 1)
+        self.seqs: deque[int] = deque(maxlen=_MOVES)
+        self.since = 0
+        self.period = 0
+        self.told: bool | None = None
+
+    def clear(self) -> None:
+        if self._names:
+            self.__init__()  # type: ignore[misc]
+
+    def keys(self) -> list[str]:
+        """The distinct names of the round, in order."""
+        return list(dict.fromkeys(list(self._names)[-self.period :]))
+
+    def add(self, name: str, seq: int) -> int:
+        """Returns how many names repeat the round so far, the first time through not included."""
+        if not self._names:
+            self.since = seq
+        self.period = best = 0
+        for period in range(2, min(_LONGEST, len(self._names)) + 1):
+            self._matches[period] = self._matches[period] + 1 if self._names[-period] == name else 0
+            if self._matches[period] > best:
+                best, self.period = self._matches[period], period
+        self._names.append(name)
+        self.seqs.append(seq)
+        if best and len(set(list(self._names)[-self.period :])) < 2:
+            return 0  # one name over and over is no round
+        return best
+
+
+def _stale(features: StepFeatures) -> bool:
+    """Whether a tool call brought nothing, for no reason that shows."""
+    if features.first or (features.result_novelty or 0.0) > 0.15 or features.enumerates or (features.writes and features.argument_news):
+        return False
+    if features.same_call_as is not None:
+        return features.same_outcome
+    return features.same_result_as is not None and not features.argument_news
+
+
+def _names(parties: list[str]) -> str:
+    shown = [quote(party, 40) for party in parties[:3]]
+    more = len(parties) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(shown) if len(shown) < 3 else f"{shown[0]}, {shown[1]} and {shown[2]}"
