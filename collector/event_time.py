@@ -33,7 +33,7 @@ class Watermark:
             return self.at_ns
         ordered = sorted(times_ns)
         if not self.at_ns:
-            self.at_ns = ordered[len(ordered) // 2]
+            self.at_ns = ordered[(len(ordered) - 1) // 2]
         near = [t for t in ordered if t <= self.at_ns + JUMP_NS]
         if near:
             self.at_ns = max(self.at_ns, near[-1])

@@ -53,7 +53,8 @@ def absorb(into: Session, gone: Session) -> None:
         for value in getattr(gone.identifiers, kind):
             add(getattr(into.identifiers, kind), value)
     into.merged_from += [name for name in gone.merged_from if name not in into.merged_from]
-    into.agents += [name for name in gone.agents if name not in into.agents]
+    for name in gone.agents:
+        add(into.agents, name)
     into.dialects += [name for name in gone.dialects if name not in into.dialects]
     into.service_name = into.service_name or gone.service_name
     into.workflow_id = into.workflow_id or gone.workflow_id

@@ -259,12 +259,11 @@ class Sessions:
 
     def _halted(self, event: Halted) -> None:
         session = self._live(event.session, event.seq).session
-        session.generation = event.generation
-        session.halt_reason = event.halt_reason
+        session.generation = max(session.generation, event.generation)
         if event.verb == "halt":
-            session.state = SessionState.HALTING
-        elif event.verb == "pause" and session.state is not SessionState.HALTED:
-            session.state = SessionState.PAUSING
+            session.state, session.halt_reason = SessionState.HALTING, event.halt_reason
+        elif event.verb == "pause" and session.state is not SessionState.HALTING:
+            session.state, session.halt_reason = SessionState.PAUSING, event.halt_reason
         self.changed.add(session.key)
 
     def _released(self, event: Released) -> None:
