@@ -98,7 +98,7 @@ def test_findings_keep_their_ids_through_a_merge() -> None:
         run.send(made)
     before = told(run.findings)
     assert before
-    run.send(agent("t root", trace="t", session="s", lasts=99))
+    run.send(llm("x", trace="t", session="s", at=59))
     for made in loop("t", rounds=8, first=6):
         run.send(made)
     assert told(run.findings)[: len(before)] == before
