@@ -11,6 +11,7 @@ from detectors.context_overflow import ContextOverflow
 from detectors.cost_runaway import CostRunaway
 from detectors.exact_loop import ExactLoop
 from detectors.ping_pong import PingPong
+from detectors.retry_storm import RetryStorm
 from detectors.soft_loop import SoftLoop
 
-DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (ExactLoop, PingPong, SoftLoop, CostRunaway, ContextOverflow)
+DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (RetryStorm, PingPong, ExactLoop, SoftLoop, CostRunaway, ContextOverflow)

@@ -78,6 +78,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
     """
 
     name: ClassVar[str] = "exact_loop"
+    yields_to: ClassVar[tuple[str, ...]] = ("retry_storm", "ping_pong")
     halt_reason: ClassVar[str | None] = "exact_loop"
     Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
 

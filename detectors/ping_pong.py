@@ -231,7 +231,7 @@ class PingPong(Detector[PingPongConfig]):
         if self._bare_told:
             return None
         self._bare_told = True
-        parties = self._bare.keys()
+        parties = self._bare.members()
         return Signal(
             severity=Severity.WARNING,
             score=0.5,
@@ -263,7 +263,7 @@ class PingPong(Detector[PingPongConfig]):
         if self._round.told == halt:
             return None
         self._round.told = halt
-        keys = [key.partition(":")[2] for key in self._round.keys()]
+        keys = [key.partition(":")[2] for key in self._round.members()]
         evidence: dict[str, Any] = {
             "tools": [quote(key, 60) for key in keys],
             "period": self._round.period,
@@ -300,7 +300,7 @@ class _Round:
         if self._names:
             self.__init__()  # type: ignore[misc]
 
-    def keys(self) -> list[str]:
+    def members(self) -> list[str]:
         """The distinct names of the round, in order."""
         return list(dict.fromkeys(list(self._names)[-self.period :]))
 

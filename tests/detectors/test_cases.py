@@ -1,9 +1,9 @@
 """Runs the cases of every detector: `tests/detectors/<name>/cases.yaml`, firing and quiet ones side by side.
 
-A step is one line: `{tool: name, args: …, result: …}`, `{llm: model, text: …}`, `{agent: name, asked: …, answered: …}` or `{kind: handoff, name: …}`, with
-any other field of `Step` beside it. `times: N` repeats a step and `{repeat: N, steps: […]}` several; in their texts `{n}`
-counts from 1. A firing case says the worst `severity` it reaches and may say `at`, the step at which it first fires. A case may
-set `config` of the detector and `context`.
+A step is one line: `{tool: name, args: …, result: …}`, `{llm: model, text: …}`, `{agent: name, asked: …, answered: …}` or
+`{kind: handoff, name: …}`, with any other field of `Step` beside it. `times: N` repeats a step and `{repeat: N, steps: […]}`
+several; in their texts `{n}` counts from 1. A firing case says the worst `severity` it reaches
+and may say `at`, the step at which it first fires. A case may set `config` of the detector and `context`.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import yaml
 
 from detectors import DETECTORS
 from detectors.checks import AnyDetector
-from detectors.model import Step, StepKind
+from detectors.model import ErrorClass, Step, StepKind
 from detectors.testing import KEY, agent, llm, run, session, tool
 
 _HERE = Path(__file__).parent
@@ -48,6 +48,8 @@ def built(lines: list[dict[str, Any]], n: int = 1) -> Iterator[Step]:
         for count in range(1, line.get("times", 1) + 1):
             fields = filled(line, count if "times" in line else n)
             fields = {_NAMES.get(key, key): value for key, value in fields.items() if key != "times"}
+            if "error_class" in fields:
+                fields["error_class"] = ErrorClass(fields["error_class"])
             if "tool" in fields:
                 yield tool(fields.pop("tool"), fields.pop("arguments", None), fields.pop("result", None), **fields)
             elif "kind" in fields:
