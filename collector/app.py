@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -143,6 +144,9 @@ class App:
 
 async def serve(config: Config, *, started: Callable[[App], None]) -> None:
     """Runs the service until SIGINT or SIGTERM. `started` is told when everything listens."""
+    # Live sessions are millions of objects that no collection can free; the defaults walk them all some hundred times a
+    # second at full load, for a sixth of the CPU.
+    gc.set_threshold(50_000, 20, 100)
     app = App(config)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
