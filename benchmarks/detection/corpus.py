@@ -31,7 +31,7 @@ def sessions(seed: str = SEED, each: int = EACH) -> list[Labelled]:
         for name in sorted(POSITIVE) + sorted(NEGATIVE):
             for number in range(each):
                 draft = Draft(Writer(half, DOMAINS[number % len(DOMAINS)], f"{seed}/{name}/{number}"))
-                expects, scenario = POSITIVE[name] if name in POSITIVE else (frozenset[str](), NEGATIVE[name])
+                expects, scenario = POSITIVE[name] if name in POSITIVE else ((), NEGATIVE[name])
                 scenario(draft)
                 made.append(draft.done(id_=f"{half}-{name}-{number}", scenario=name, expects=expects))
     return made

@@ -38,7 +38,7 @@ def _session(raw: dict[str, Any], half: str) -> Labelled:
         half=half,
         source=raw["source"],
         scenario=kind,
-        expects=LOOPS if label["loop"] else (),
+        expects=sorted(LOOPS) if label["loop"] else (),
         onset=min(known) if known and label["loop"] else None,
         scored=label["loop"] is not None,
     )

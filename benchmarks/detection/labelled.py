@@ -1,6 +1,7 @@
 """Labelled sessions: what a detector is judged on."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final
@@ -28,8 +29,8 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     half: str
     source: str
     scenario: str
-    expects: frozenset[str] = frozenset()
-    """Causes that should be named, any of them; empty for a healthy session."""
+    expects: tuple[str, ...] = ()
+    """Causes that should be named, the most precise first, any of them will do; empty for a healthy session."""
     onset: int | None = None
     """Index of the step with which the trouble begins."""
     steps: tuple[Step, ...]
@@ -59,7 +60,10 @@ class Draft:
         self.subject = writer.subject()
         self.aspect = writer.aspect()
         self.agent: str = writer.agents(1)[0]
-        self.speaking: bool = dice.random() < 0.6
+        manner = dice.random()
+        self.speaking: bool = manner < 0.5
+        self.models: bool = manner < 0.75
+        """Whether the model's calls are told at all: some senders report tools only."""
         self.tokens = dice.randint(900, 4000)
         self.growth = 1.0
         self.steps: list[Step] = []
@@ -71,11 +75,19 @@ class Draft:
         """From the next step on it goes wrong."""
         self.onset = len(self.steps)
 
-    def say(self, text: str | None = None, *, asked: str | None = None, agent: str | None = None, output_tokens: int | None = None) -> None:
-        """A model call. Its context is what was said so far, so it grows a little with each."""
-        self.tokens = int(self.tokens * self.growth) + self.dice.randint(80, 500)
-        spoken = output_tokens if output_tokens is not None else self.dice.randint(30, 320)
-        cost = self.tokens * INPUT_USD + spoken * OUTPUT_USD
+    def say(
+        self,
+        text: str | None = None,
+        *,
+        asked: str | None = None,
+        agent: str | None = None,
+        spoken: int | None = None,
+        fresh: int | None = None,
+    ) -> None:
+        """A model call of `spoken` tokens after `fresh` new ones came in: as long as the texts are unless given."""
+        came = fresh if fresh is not None else tokens_of(asked)
+        self.tokens = int(self.tokens * self.growth) + came
+        said = spoken if spoken is not None else tokens_of(text)
         self.steps.append(
             testing.llm(
                 MODEL,
@@ -83,18 +95,22 @@ class Draft:
                 agent=agent or self.agent,
                 input_text=asked,
                 input_tokens=self.tokens,
-                output_tokens=spoken,
+                output_tokens=said,
                 context_window=WINDOW,
-                cost_usd=cost,
+                cost_usd=self.tokens * INPUT_USD + said * OUTPUT_USD,
             )
         )
+        self.tokens += said
 
     def call(self, tool: str, arguments: Any, result: Any, *, failed: bool = False, agent: str | None = None, silent: bool = False) -> None:
-        """A tool call, with a thought before it where this agent thinks aloud."""
-        if self.speaking and not silent:
-            self.say(self.writer.thought(tool, self.subject, self.writer.aspect()), agent=agent)
+        """A tool call, and before it the model call that asked for it, with a thought where this agent thinks aloud."""
+        if self.models and not silent:
+            thought = self.writer.thought(tool, self.subject, self.writer.aspect()) if self.speaking else None
+            self.say(thought, agent=agent, spoken=tokens_of(thought) + tokens_of(arguments) + 8)
         error = {"error": True, "error_type": "tool_error", "error_message": str(result)} if failed else {}
         self.steps.append(testing.tool(tool, arguments, result, agent=agent or self.agent, **error))
+        if self.models:
+            self.tokens += tokens_of(result)
 
     def hand(self, to: str, asked: str, answered: str) -> None:
         """One agent asked, and what it answered."""
@@ -132,6 +148,13 @@ class Draft:
         )
 
 
+def tokens_of(value: Any) -> int:
+    """About how many tokens a text, or a value written as JSON, comes to."""
+    if value is None:
+        return 0
+    return len(value if isinstance(value, str) else json.dumps(value)) // 4 + 4
+
+
 def finish(steps: Iterable[Step], *, id_: str, expects: Iterable[str], **fields: Any) -> Labelled:
     """Numbers the steps of a session and gives them times, two seconds a step, and ids of their own."""
     key = SessionKey("default", "default", id_)
@@ -139,4 +162,4 @@ def finish(steps: Iterable[Step], *, id_: str, expects: Iterable[str], **fields:
     numbered = [
         msgspec.structs.replace(step, trace_id=trace, span_id=f"{trace[:8]}{step.seq:08x}") for step in testing.session(*steps, key=key)
     ]
-    return Labelled(id=id_, expects=frozenset(expects), steps=tuple(numbered), **fields)
+    return Labelled(id=id_, expects=tuple(expects), steps=tuple(numbered), **fields)

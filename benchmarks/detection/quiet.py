@@ -1,6 +1,5 @@
 """Scenarios of healthy sessions that look like loops: repetition with a reason."""
 
-from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
@@ -32,7 +31,9 @@ def long_research(draft: Draft) -> None:
     writer = draft.writer
     for _ in many(draft, 25, 60):
         subject, aspect = writer.subject(), writer.aspect()
-        draft.call(writer.tool("search"), {writer.argument: f"{next(writer.wordings(subject, aspect))} {writer.name()}"}, writer.text(4, subject))
+        draft.call(
+            writer.tool("search"), {writer.argument: f"{next(writer.wordings(subject, aspect))} {writer.name()}"}, writer.text(4, subject)
+        )
         draft.call(writer.tool("read"), {writer.unit: writer.item()}, writer.text(draft.dice.randint(5, 12), subject))
 
 
@@ -84,7 +85,7 @@ def batch_rows(draft: Draft) -> None:
 def batch_long_acknowledgement(draft: Draft) -> None:
     """One item after the other sent off, acknowledged with the same long sentence."""
     writer = draft.writer
-    ack = f"The request was accepted by {writer.name()} and will be carried out during the next {writer.word()} window; nothing else is needed."
+    ack = f"The request was accepted by {writer.name()} and will be carried out in the next {writer.word()} window; nothing else to do."
     for item in writer.items(draft.dice.randint(6, 16)):
         draft.call(writer.tool("send"), {writer.unit: item, "text": writer.text(1)}, ack)
 
@@ -114,7 +115,9 @@ def grading_by_model(draft: Draft) -> None:
     writer = draft.writer
     for _ in many(draft, 10, 25):
         text = writer.text(2)
-        draft.say(writer.pick(["Verdict: acceptable, no changes needed.", "Verdict: acceptable with small changes."]), asked=f"Grade this: {text}")
+        draft.say(
+            writer.pick(["Verdict: acceptable, no changes needed.", "Verdict: acceptable with small changes."]), asked=f"Grade this: {text}"
+        )
 
 
 @negative
@@ -186,7 +189,9 @@ def edit_test_same_count(draft: Draft) -> None:
     writer, item = draft.writer, draft.writer.item()
     for _ in many(draft, 5, 9):
         draft.call(writer.tool("write"), {writer.unit: item, "content": writer.text(2)}, "ok")
-        draft.call(writer.tool("run"), {"target": "all"}, f"FAILED test_{writer.word()}: {writer.fact()}\n1 failed, {writer.number(40)} passed")
+        draft.call(
+            writer.tool("run"), {"target": "all"}, f"FAILED test_{writer.word()}: {writer.fact()}\n1 failed, {writer.number(40)} passed"
+        )
     draft.call(writer.tool("run"), {"target": "all"}, "all passed")
 
 
@@ -266,7 +271,9 @@ def conversation(draft: Draft) -> None:
     """A person and a model who talk for long."""
     writer = draft.writer
     for _ in many(draft, 8, 30):
-        draft.say(writer.text(draft.dice.randint(2, 5)), asked=f"{next(writer.wordings(writer.subject(), writer.aspect()))} ({writer.name()})")
+        draft.say(
+            writer.text(draft.dice.randint(2, 5)), asked=f"{next(writer.wordings(writer.subject(), writer.aspect()))} ({writer.name()})"
+        )
 
 
 @negative
@@ -350,7 +357,7 @@ def translation(draft: Draft) -> None:
 def context_compacted(draft: Draft) -> None:
     """A context that fills to two thirds and is compacted, several times."""
     writer = draft.writer
-    draft.speaking = False
+    draft.speaking = draft.models = False
     for _ in many(draft, 20, 40):
         before = draft.tokens
         draft.say(writer.thought(writer.tool("read"), draft.subject, writer.aspect()))
@@ -364,7 +371,7 @@ def context_compacted(draft: Draft) -> None:
 def cost_grows_and_ends(draft: Draft) -> None:
     """Cost climbs, as in any conversation, and the session ends far from its budget."""
     draft.ceiling = CEILING_USD
-    draft.speaking = False
+    draft.speaking = draft.models = False
     for _ in many(draft, 10, 20):
         draft.tokens += draft.dice.randint(200, 1200)
         draft.say(draft.writer.text(1))
@@ -375,10 +382,8 @@ def cost_grows_and_ends(draft: Draft) -> None:
 def cost_high_and_flat(draft: Draft) -> None:
     """Every call is dear, none dearer than the others, and the budget suffices."""
     draft.ceiling = CEILING_USD
-    draft.speaking = False
+    draft.speaking = draft.models = False
     for _ in many(draft, 10, 18):
         draft.tokens = draft.dice.randint(28_000, 32_000)
         draft.say(draft.writer.text(2))
         draft.work(1)
-
-

@@ -23,6 +23,9 @@ class Fire(msgspec.Struct, frozen=True, kw_only=True):
     halt_eligible: bool
     score: float
 
+    def names(self, causes: frozenset[str]) -> bool:
+        return self.detector in causes or self.cause in causes
+
     def reaches(self, level: Level) -> bool:
         return self.halt_eligible if level == "halt" else self.severity.rank >= Severity(level).rank
 
@@ -52,9 +55,7 @@ def fire_of(finding: Finding, index: int) -> Fire:
 
 def watch(session: Labelled, *, strip: bool = False) -> Run:
     """Runs one session through the detectors directly."""
-    host = DetectorHost(
-        session.steps[0].session, ceiling_usd=session.ceiling_usd, polling_tools=session.polling_tools, on_error=_raise
-    )
+    host = DetectorHost(session.steps[0].session, ceiling_usd=session.ceiling_usd, polling_tools=session.polling_tools, on_error=_raise)
     fires = []
     for index, step in enumerate(session.steps):
         for finding in host.observe(without_content(step) if strip else step)[1]:

@@ -61,14 +61,14 @@ class Figures(msgspec.Struct, kw_only=True):
 
 
 def measure(runs: Iterable[Run], causes: frozenset[str], level: Level) -> Figures:
-    """Judges the detectors that name one of `causes`."""
+    """Judges the detectors of `causes`, by name or by halt reason, on the sessions that expect one of them."""
     figures = Figures()
     for run in runs:
         session = run.session
         if not session.scored:
             continue
-        fired = [fire.at for fire in run.fires if fire.cause in causes and fire.reaches(level)]
-        if session.expects & causes:
+        fired = [fire.at for fire in run.fires if fire.names(causes) and fire.reaches(level)]
+        if causes.intersection(session.expects):
             _judge_positive(figures, fired, session.onset)
             figures.quiet_steps += session.onset or 0
         elif session.positive:
@@ -95,7 +95,7 @@ def _judge_positive(figures: Figures, fired: Sequence[int], onset: int | None) -
 
 def overall(runs: Iterable[Run], level: Level) -> Figures:
     """Judges all loop detectors together on sessions whose trouble is a loop, or none."""
-    return measure([run for run in runs if not run.session.positive or run.session.expects & LOOPS], LOOPS, level)
+    return measure([run for run in runs if not run.session.positive or LOOPS.intersection(run.session.expects)], LOOPS, level)
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -123,8 +123,8 @@ def judged(runs: Iterable[Run], causes: frozenset[str]) -> list[tuple[float, boo
     pairs = []
     for run in runs:
         session = run.session
-        if session.scored and (not session.positive or session.expects & causes):
-            pairs += [(fire.score, _right(fire, run)) for fire in run.fires if fire.cause in causes]
+        if session.scored and (not session.positive or causes.intersection(session.expects)):
+            pairs += [(fire.score, _right(fire, run)) for fire in run.fires if fire.names(causes)]
     return pairs
 
 

@@ -61,7 +61,8 @@ class Writer:
 
     def name(self) -> str:
         """A name nobody has heard of."""
-        return (self.pick(self.all["roots"]) + self.dice.choice(("", "", self.pick(self.all["roots"]))) + self.pick(self.all["endings"])).title()
+        middle = self.dice.choice(("", "", self.pick(self.all["roots"])))
+        return (self.pick(self.all["roots"]) + middle + self.pick(self.all["endings"])).title()
 
     def number(self, top: int = 9999) -> int:
         return self.dice.randint(2, top)
@@ -70,8 +71,8 @@ class Writer:
         return f"{self.dice.getrandbits(64):016x}"
 
     def moment(self) -> str:
-        dice = self.dice
-        return f"2026-{dice.randint(1, 12):02}-{dice.randint(1, 28):02}T{dice.randint(0, 23):02}:{dice.randint(0, 59):02}:{dice.randint(0, 59):02}Z"
+        day, clock = (self.dice.randint(1, 12), self.dice.randint(1, 28)), [self.dice.randint(0, high) for high in (23, 59, 59)]
+        return "2026-{:02}-{:02}T{:02}:{:02}:{:02}Z".format(*day, *clock)
 
     def fill(self, template: str, **given: str) -> str:
         """Fills the slots of a template that `given` does not with words of the domain."""

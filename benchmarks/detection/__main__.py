@@ -1,0 +1,178 @@
+"""Prints and writes the detection scorecard: `python -m benchmarks.detection`."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks.detection import corpus, external, front_door, report, running, svg
+from benchmarks.detection.labelled import LOOPS, Labelled
+from benchmarks.detection.report import Healthy
+from benchmarks.detection.running import LEVELS, Level, Run
+from benchmarks.detection.scoring import calibrate, judged, overall
+from detectors import DETECTORS
+
+_HERE = Path(__file__).parent
+_SHOWN_DELAY = 30
+
+_INTRODUCTION = """\
+# Detection scorecard
+
+Written by `python -m benchmarks.detection`; do not edit. Detectors at their defaults: {names}.
+
+Own corpus: {sessions} constructed sessions of {scenarios} scenarios, {positives} with trouble and {negatives} healthy ones that look
+like it; {steps} steps; digest `{digest}`. The tune and the test half have no text, tool, agent or topic in common, but their
+scenarios are the same: good figures here say that a known pattern is recognised in other words, not that unknown patterns are.
+
+A session counts once. Found: what should fire did, two steps before the onset or later. Early: it fired before that, a false
+alarm. `halt` counts findings that may stop an agent without asking.
+
+## Three working points, all loop detectors together
+"""
+_HEALTHY = """\
+## Healthy sessions
+
+{sessions} seeded healthy sessions, {steps} steps, the longest of {longest}: one to six healthy scenarios after each other. All
+detectors count. The bound is the one-sided upper Clopper–Pearson bound of the share of sessions; it holds for sessions like
+these, not for yours.
+"""
+_OTHERS = """\
+## Sessions collected by others
+
+{sessions} labelled sessions of {sources} sources, {steps} steps, from a folder given at run time; not part of this repository.
+"""
+_BY_SOURCE = """\
+Each source alone, and the others without it. The detectors are not fitted anew, so this shows how far one source carries the
+total, not what would be lost without having seen it.
+"""
+
+Watch = Callable[..., list[Run]]
+
+
+def run_healthy(count: int) -> Healthy:
+    sessions = steps = longest = 0
+    fired: dict[Level, int] = dict.fromkeys(LEVELS, 0)
+    kinds: Counter[str] = Counter()
+    for session in corpus.healthy(count):
+        run = running.watch(session)
+        sessions += 1
+        steps += len(session.steps)
+        longest = max(longest, len(session.steps))
+        for level in LEVELS:
+            fired[level] += any(fire.reaches(level) for fire in run.fires)
+        if "+" not in session.scenario and any(fire.halt_eligible for fire in run.fires):
+            kinds[session.scenario] += 1
+    return Healthy(sessions=sessions, steps=steps, longest=longest, fired=fired, halted_kinds=dict(kinds))
+
+
+def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
+    """Writes the plots. Returns their names."""
+    test = [run for run in runs if run.session.half == "test"]
+    judged_on: list[tuple[str, Sequence[Run]]] = [("tune", [run for run in runs if run.session.half == "tune"]), ("test", test)]
+    judged_on += [("others", others)] if others else []
+    groups = []
+    for name, those in judged_on:
+        for level in LEVELS:
+            figures = overall(those, level)
+            groups.append((f"{name}, {level}", (figures.precision, figures.recall, figures.f1)))
+    pictures = {"working-points": svg.bars("All loop detectors together", groups, ("precision", "recall", "F1"))}
+    lines = []
+    for level in LEVELS:
+        figures = overall(test, level)
+        total = figures.found + figures.missed
+        points = [(float(at), sum(delay <= at for delay in figures.delays) / total) for at in range(_SHOWN_DELAY + 1)]
+        lines.append((level, points))
+    pictures["steps-to-detect"] = svg.curves(
+        "How soon a loop is found (test half)", lines, _SHOWN_DELAY, "steps since the loop began", "share of loops found"
+    )
+    for name, those in (("own", list(runs)), ("others", list(others))):
+        found = calibrate(judged(those, LOOPS))
+        if found is not None:
+            dots = [(each.mean_score, each.share_right, each.count) for each in found.bins]
+            note = f"{found.findings} findings, Brier {found.brier:.3f}, ECE {found.ece:.3f}"
+            title = "Reliability of the score, own corpus" if name == "own" else "Reliability of the score, sessions of others"
+            pictures[f"reliability-{name}"] = svg.reliability(title, dots, note)
+    for positive, name, title in (
+        (True, "found", "Share of sessions found"),
+        (False, "false-alarms", "Share of healthy sessions with an alarm"),
+    ):
+        scenarios = sorted({run.session.scenario for run in runs if run.session.positive is positive})
+        values = []
+        for scenario in scenarios:
+            inside = [run for run in runs if run.session.scenario == scenario]
+            values.append((scenario, report.fired_share(inside, "critical"), report.fired_share(inside, "halt")))
+        pictures[name] = svg.rows(f"{title}, by scenario (both halves)", values, ("critical", "halt-eligible"))
+    folder.mkdir(exist_ok=True)
+    for name, picture in pictures.items():
+        (folder / f"{name}.svg").write_text(picture, encoding="utf8")
+    return list(pictures)
+
+
+def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy, watch: Watch, folder: Path) -> str:
+    runs, stripped = watch(sessions), watch(sessions, strip=True)
+    halves = [(half, [run for run in runs if run.session.half == half]) for half in ("tune", "test")]
+    bare = [(f"{half}, without content", [run for run in stripped if run.session.half == half]) for half in ("tune", "test")]
+    foreign = watch(others) if others else []
+    steps = sum(len(session.steps) for session in sessions)
+    positives = sum(session.positive for session in sessions)
+    pictures = draw(folder / "plots", runs, foreign)
+    names = ", ".join(f"`{kind.name}`" for kind in DETECTORS)
+    parts = [
+        _INTRODUCTION.format(
+            names=names,
+            sessions=len(sessions),
+            scenarios=len({session.scenario for session in sessions}),
+            positives=positives,
+            negatives=len(sessions) - positives,
+            steps=f"{steps:,}",
+            digest=corpus.digest(sessions),
+        ),
+        report.working_points([*halves, *bare]),
+        "![working points](plots/working-points.svg)\n\n![steps to detect](plots/steps-to-detect.svg)\n",
+        _HEALTHY.format(sessions=f"{healthy.sessions:,}", steps=f"{healthy.steps:,}", longest=healthy.longest),
+        report.bound(healthy),
+        "## Each detector on its own sessions\n\nA loop that another detector names is a miss here, and none above.\n",
+    ]
+    for name, those in (*halves, *bare):
+        for level in LEVELS:
+            parts += [f"### {name}, {level}\n", report.by_detector(those, level)]
+    parts += ["## Calibration\n", "Every finding of a loop detector: its score, and whether it was right.\n"]
+    parts += [report.calibration([*halves, *([("others", foreign)] if foreign else [])])]
+    parts += [f"![{name}](plots/{name}.svg)\n" for name in pictures if name.startswith("reliability")]
+    parts += ["## Scenarios\n", report.by_scenario(runs), "![found](plots/found.svg) ![false alarms](plots/false-alarms.svg)\n"]
+    if foreign:
+        scored = [run.session for run in foreign if run.session.scored]
+        sources, number = len({session.source for session in scored}), sum(len(session.steps) for session in scored)
+        parts += [
+            _OTHERS.format(sessions=len(scored), sources=sources, steps=f"{number:,}"),
+            report.working_points([("with content", foreign), ("without content", watch(others, strip=True))]),
+            _BY_SOURCE,
+        ]
+        for level in LEVELS[:2]:
+            parts += [f"### {level}, by source\n", report.by_source(foreign, level)]
+    return "\n".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
+    parser.add_argument("--external", type=Path, help="folder of labelled sessions as JSON lines, see external.py")
+    parser.add_argument("--leave-out", action="append", default=[], metavar="SOURCE", help="external source that is not to be counted")
+    parser.add_argument("--front-door", action="store_true", help="through OTLP and `overcurrent replay` instead of the detectors directly")
+    parser.add_argument("--healthy", type=int, default=3000, help="healthy sessions for the bound")
+    parser.add_argument("--each", type=int, default=corpus.EACH, help="sessions of each scenario in each half")
+    parser.add_argument("--output", type=Path, default=_HERE, help="folder for SCORECARD.md and plots/")
+    options = parser.parse_args()
+    others = [session for session in external.load(options.external) if session.source not in options.leave_out] if options.external else []
+    if options.external and not others:
+        print(f"no sessions in {options.external}", file=sys.stderr)
+        return 2
+    watch: Watch = front_door.watch_all if options.front_door else running.watch_all
+    text = scorecard(corpus.sessions(each=options.each), others, run_healthy(options.healthy), watch, options.output)
+    (options.output / "SCORECARD.md").write_text(text, encoding="utf8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

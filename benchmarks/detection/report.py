@@ -1,0 +1,146 @@
+"""The scorecard as Markdown: tables from runs."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from benchmarks.detection.labelled import LOOPS
+from benchmarks.detection.running import LEVELS, Level, Run
+from benchmarks.detection.scoring import Figures, calibrate, judged, measure, overall, upper_bound
+from detectors import DETECTORS
+
+Row = Sequence[str]
+
+
+class Healthy(msgspec.Struct, frozen=True, kw_only=True):
+    """What fired in sessions in which nothing is wrong."""
+
+    sessions: int
+    steps: int
+    longest: int
+    fired: dict[Level, int]
+    halted_kinds: dict[str, int]
+    """Halts by scenario, for sessions of one scenario only."""
+
+
+def shown(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def table(head: Row, body: Iterable[Row]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join(["---"] + ["--:"] * (len(head) - 1)) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in body]) + "\n"
+
+
+_HEAD = ("precision", "recall", "F1", "steps to detect, median", "p90", "false alarms per 1,000 steps", "found", "missed", "false", "early")
+
+
+def row(figures: Figures) -> list[str]:
+    return [
+        shown(figures.precision),
+        shown(figures.recall),
+        shown(figures.f1),
+        shown(figures.median_delay, 1),
+        shown(figures.p90_delay, 1),
+        shown(figures.false_per_1000),
+        *(str(count) for count in (figures.found, figures.missed, figures.false, figures.early)),
+    ]
+
+
+def working_points(named: Sequence[tuple[str, Sequence[Run]]]) -> str:
+    """All loop detectors together, at each level."""
+    return table(
+        ("sessions", "level", *_HEAD),
+        ([name, level, *row(overall(runs, level))] for name, runs in named for level in LEVELS),
+    )
+
+
+def by_detector(runs: Sequence[Run], level: Level) -> str:
+    """Each detector on the sessions that are its own: it must fire itself, others do not count for it."""
+    body = []
+    for kind in DETECTORS:
+        names = frozenset({kind.name} | ({kind.halt_reason} if kind.halt_reason else set()))
+        own = [
+            run
+            for run in runs
+            if not run.session.positive or run.session.expects[0] in names or not names.intersection(run.session.expects)
+        ]
+        body.append([f"`{kind.name}`", *row(measure(own, names, level))])
+    return table(("detector", *_HEAD), body)
+
+
+def by_scenario(runs: Sequence[Run]) -> str:
+    """Share of sessions in which the right thing (or, where nothing is wrong, anything) fired."""
+    body = []
+    for name in sorted({run.session.scenario for run in runs}, key=lambda each: (not _of(runs, each)[0].session.positive, each)):
+        inside = _of(runs, name)
+        session = inside[0].session
+        cells = [shown(fired_share(inside, level)) for level in LEVELS]
+        body.append([f"`{name}`", ", ".join(session.expects) if session.positive else "nothing", *cells])
+    return table(("scenario", "should fire", *LEVELS), body)
+
+
+def fired_share(runs: Sequence[Run], level: Level) -> float:
+    """The share of sessions of one scenario in which what should fire did; where nothing should, in which anything did."""
+    expects = frozenset(runs[0].session.expects)
+    if not expects:
+        return sum(any(fire.reaches(level) for fire in run.fires) for run in runs) / len(runs)
+    return measure(runs, expects | (LOOPS if expects & LOOPS else frozenset()), level).recall or 0.0
+
+
+def _of(runs: Sequence[Run], scenario: str) -> list[Run]:
+    return [run for run in runs if run.session.scenario == scenario]
+
+
+def by_source(runs: Sequence[Run], level: Level) -> str:
+    """Each source alone, and all others without it."""
+    body = []
+    for source in sorted({run.session.source for run in runs}):
+        alone = overall([run for run in runs if run.session.source == source], level)
+        rest = overall([run for run in runs if run.session.source != source], level)
+        body.append(
+            [
+                source,
+                str(alone.found + alone.missed),
+                str(alone.false + alone.quiet),
+                shown(alone.precision),
+                shown(alone.recall),
+                shown(alone.f1),
+                shown(alone.false_per_1000),
+                shown(rest.f1, 3),
+                shown(rest.false_per_1000),
+            ]
+        )
+    return table(
+        ("source", "loops", "healthy", "precision", "recall", "F1", "per 1,000", "F1 of the others", "per 1,000 of the others"), body
+    )
+
+
+def calibration(named: Sequence[tuple[str, Sequence[Run]]]) -> str:
+    body = []
+    for name, runs in named:
+        found = calibrate(judged(runs, LOOPS))
+        if found is None:
+            continue
+        body += [
+            [name, f"{each.low:.1f}–{each.high:.1f}", str(each.count), shown(each.mean_score), shown(each.share_right)]
+            for each in found.bins
+        ]
+        body.append([f"**{name}**", "all", str(found.findings), f"Brier {found.brier:.3f}", f"ECE {found.ece:.3f}"])
+    return table(("sessions", "score", "findings", "mean score", "share right"), body)
+
+
+def bound(healthy: Healthy) -> str:
+    """What the healthy sessions show about false alarms."""
+    body = []
+    for level in LEVELS:
+        count = healthy.fired[level]
+        share = upper_bound(count, healthy.sessions)
+        body.append(
+            [level, str(count), f"{100 * count / healthy.sessions:.2f} %", f"{100 * share:.2f} %", shown(1000 * count / healthy.steps, 3)]
+        )
+    text = table(("level", "sessions that fired", "share", "at most (95 %)", "per 1,000 steps"), body)
+    if healthy.fired["halt"]:
+        kinds = ", ".join(f"`{name}` {count}" for name, count in sorted(healthy.halted_kinds.items(), key=lambda item: -item[1]))
+        text += f"\n**{healthy.fired['halt']} healthy sessions would have been halted.** Of those made of one scenario only: {kinds or 'none'}.\n"
+    return text
