@@ -1,5 +1,6 @@
 """The running service as its edges see it: `collector.service.Service`, answered from live state and both stores."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -8,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from collector.core import Core, shown_state
+from collector.decode_limits import MAX_TIME
 from collector.errors import Ambiguous, NotFound, Refused, StoreUnavailable
 from collector.model import Halt, Session, SessionState, Verb
 from collector.session_sums import steps_of
@@ -21,6 +23,7 @@ T = TypeVar("T")
 _PATIENCE_S = 10.0
 """How long an edge waits for the ingest thread: longer than any group of requests takes."""
 _CURSOR = "|"
+_CURSOR_TIME = re.compile(r"[0-9]{1,18}|[0-8][0-9]{18}")
 
 
 class Worker(Protocol):
@@ -59,9 +62,11 @@ class RunningService:
         after = None
         if cursor:
             at, _, key = cursor.partition(_CURSOR)
-            if not at.isdigit() or not key:
+            if not _CURSOR_TIME.fullmatch(at) or not key:
                 raise NotFound(f"cursor {cursor!r} is not one of ours; start without a cursor")
             after = (int(at), key)
+        if since_ns is not None:
+            since_ns = min(since_ns, MAX_TIME)
         self._ask(self._core.flush)
         keys = None
         if finding is not None:
