@@ -2,10 +2,9 @@
 
 import zlib
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
-from rapidfuzz import fuzz
+from rapidfuzz import fuzz, process
 
 from detectors.text import canonical, leaves, mask, words
 
@@ -22,15 +21,16 @@ _NO_WORDS: Final[frozenset[str]] = frozenset()
 
 
 class Call:
-    """One remembered call. `identity` is the sequence number of the first call with the same arguments."""
+    """One remembered call. `identity` is the sequence number of the first call with the same arguments, `head` what is compared."""
 
-    __slots__ = ("arguments", "asked", "canonical", "identity", "masked", "result", "returned", "returned_words", "seq")
+    __slots__ = ("arguments", "asked", "canonical", "head", "identity", "masked", "result", "returned", "returned_words", "seq")
 
-    def __init__(self, seq: int, asked: str, returned: str) -> None:
+    def __init__(self, seq: int, asked: str, returned: str, compared: int) -> None:
         self.seq = seq
         self.identity = seq
         self.arguments, self.asked = (asked, 0) if len(asked) <= KEPT_CHARS else (clip(asked, KEPT_CHARS), _rest(asked))
         self.result, self.returned = (returned, 0) if len(returned) <= KEPT_CHARS else (clip(returned, KEPT_CHARS), _rest(returned))
+        self.head = self.arguments[:compared]
         self.canonical: str | None = None
         self.masked: str | None = None
         self.returned_words: frozenset[str] | None = None
@@ -47,18 +47,14 @@ def _rest(text: str) -> int:
     return len(text) << 32 | zlib.crc32(text.encode(errors="replace"))
 
 
-def most_similar(call: Call, others: Iterable[Call], chars: int) -> tuple[float, Call | None]:
-    """Finds the most similar of the remembered calls, the latest first; of equals the latest. 0 and None: none resembles it."""
-    best, found = 100 * CHANCE, None
-    ours = call.arguments[:chars]
-    for other in others:
-        theirs = other.arguments[:chars]
-        if ours == theirs:
-            return 1.0, other
-        ratio = fuzz.ratio(ours, theirs, score_cutoff=best)
-        if ratio > best:
-            best, found = ratio, other
-    return (best / 100 - CHANCE) / (1 - CHANCE), found
+def most_similar(call: Call, others: list[Call]) -> tuple[float, Call | None]:
+    """Finds the most similar of the remembered calls; of equals the first. 0 and None: none resembles it."""
+    if not others:
+        return 0.0, None
+    found = process.extractOne(call.head, [other.head for other in others], scorer=fuzz.ratio, score_cutoff=100 * CHANCE)
+    if found is None or found[1] <= 100 * CHANCE:
+        return 0.0, None
+    return (found[1] / 100 - CHANCE) / (1 - CHANCE), others[found[2]]
 
 
 def asked_alike(call: Call, other: Call) -> float:

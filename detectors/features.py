@@ -56,6 +56,7 @@ CALLS: Final = 6
 WORDS: Final = 600
 """Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
 
+_PREFIX: Final = {kind: f"{kind.value}:" for kind in StepKind}
 _NO_WORDS: Final[frozenset[str]] = frozenset()
 
 
@@ -146,7 +147,7 @@ class FeatureState:
             key = f"agent:{step.agent or step.name}"
             arguments, result = step.input_text, step.output_text
         else:
-            key = f"{kind.value}:{step.name}"
+            key = _PREFIX[kind] + (step.name or "None")
             arguments, result = step.arguments, step.result
             if arguments is None:
                 arguments = step.input_text
@@ -186,9 +187,9 @@ class FeatureState:
         """Compares what a model answered with what the same agent's model answered before, by characters: it is cheaper."""
         key = f"llm:{step.agent or 'model'}"
         tool = self._tool(key)
-        call = Call(step.seq, text, step.input_text or "")
+        call = Call(step.seq, text, step.input_text or "", SPEECH_CHARS)
         first = not tool.calls
-        similarity, similar = most_similar(call, islice(reversed(tool.calls), UTTERANCES), SPEECH_CHARS)
+        similarity, similar = most_similar(call, list(islice(reversed(tool.calls), UTTERANCES)))
         same = None if similarity < SAME_SIMILARITY or similar is None else identify(call, similar, tool.calls)
         tool.calls.append(call)
         return StepFeatures(
@@ -205,8 +206,8 @@ class FeatureState:
         """Compares a call with the remembered calls of the same tool."""
         tool = self._tool(key)
         answer = result or ""
-        call = Call(step.seq, arguments or "", answer)
-        similarity, similar = most_similar(call, reversed(tool.calls), SIMILARITY_CHARS) if arguments is not None else (0.0, None)
+        call = Call(step.seq, arguments or "", answer, SIMILARITY_CHARS)
+        similarity, similar = most_similar(call, list(reversed(tool.calls))) if arguments is not None else (0.0, None)
         same = None if similarity < SAME_SIMILARITY or similar is None else identify(call, similar, tool.calls)
         known = similarity if tool.calls and arguments is not None else None
         if result is None:

@@ -2,6 +2,7 @@
 
 import re
 from collections import deque
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -18,10 +19,14 @@ _PARTIES: Final = 12
 """Parties told apart in one session."""
 _HEARD: Final = 1500
 """Stems remembered in each of two generations."""
+_ASKED: Final = 300
+"""Stems remembered of what each party has been asked."""
 _MOVES: Final = 12
 """Moves kept as proof."""
 _LONGEST: Final = 6
 """Longest round of tools looked for, in calls."""
+_SOME_NOVELTY: Final = 0.25
+"""Share of unseen words from which a tool's result brought something."""
 _HANDS_OVER: Final = re.compile(
     r"(?:^|[^a-z])(?:transfer|hand_?off|hand_?over|delegate|route|escalate|forward|ask)_?(?:back_?)?(?:to)?(?:[^a-z]|$)"
 )
@@ -88,9 +93,8 @@ class PingPong(Detector[PingPongConfig]):
 
     A manager and a writer, each time about something else:
 
-    >>> from string import ascii_lowercase
-    >>> errands = [agent("writer", f"Write chapter {n}.", f"Chapter {n} is written.") for n in ascii_lowercase]
-    >>> reviews = [agent("reviewer", f"Review chapter {n}.", "Approved.") for n in ascii_lowercase]
+    >>> errands = [agent("writer", f"Write chapter {n}.", f"Chapter {n} is written.") for n in range(20)]
+    >>> reviews = [agent("reviewer", f"Review chapter {n}.", "Approved.") for n in range(20)]
     >>> run(PingPong, session(*(step for pair in zip(errands, reviews) for step in pair)))
     []
 
@@ -105,7 +109,9 @@ class PingPong(Detector[PingPongConfig]):
 
     def __init__(self, config: PingPongConfig) -> None:
         super().__init__(config)
-        self._parties: dict[str, int] = {}
+        self._parties: dict[str, set[str]] = {}
+        """What each party has been asked."""
+        self._answers: deque[frozenset[str]] = deque(maxlen=2)
         self._handed_in_words = False
         self._young: set[str] = set()
         self._old: set[str] = set()
@@ -126,7 +132,7 @@ class PingPong(Detector[PingPongConfig]):
         if kind is StepKind.TOOL or kind is StepKind.RETRIEVAL:
             if features.key is None or step.name in context.polling_tools:
                 return None
-            if step.name is None or _HANDS_OVER.search(step.name.lower()) is None:
+            if step.name is None or not _hands_over(step.name):
                 return self._tool(step, features)
         return self._handed(step, features)
 
@@ -147,13 +153,19 @@ class PingPong(Detector[PingPongConfig]):
 
     def _turn(self, step: Step, party: str, asked: str | None, answered: str, features: StepFeatures) -> Answer:
         config = self.config
-        known = party in self._parties
-        if not known and len(self._parties) < _PARTIES:
-            self._parties[party] = 0
+        asks = self._parties.get(party)
+        known = asks is not None
+        if asks is None:
+            asks = set()
+            if len(self._parties) < _PARTIES:
+                self._parties[party] = asks
         if len(self._parties) < 2:
             return None  # one agent is no exchange, and most sessions have one
         ask, answer = substance(asked) if asked else frozenset(), substance(answered)
-        errand = [word for word in ask if word not in self._young and word not in self._old]
+        errand = ask.difference(asks, *self._answers)
+        if len(asks) < _ASKED:
+            asks |= ask
+        self._answers.append(answer)
         self._hear(ask)
         news = [word for word in answer if word not in self._young and word not in self._old]
         self._hear(answer)
@@ -162,7 +174,6 @@ class PingPong(Detector[PingPongConfig]):
             idle *= config.failed_weight
         self._moves.append(_Move(step.seq, party, answered[:_QUOTE] or (asked or "")[:_QUOTE], len(news), idle))
         if idle:
-            self._parties[party] += 1
             self._idle += idle
         elif errand:
             self._idle = 0.0
@@ -246,16 +257,15 @@ class PingPong(Detector[PingPongConfig]):
 
     def _tool(self, step: Step, features: StepFeatures) -> Answer:
         """A call of a tool: it ends the exchange if it brought something, and may be part of a round of tools if not."""
-        self._bare.clear()
         novelty = features.result_novelty
+        if self._bare.since:
+            self._bare = _Round()
         if novelty is None or features.polls:
             return None
-        if not _stale(features):
-            if novelty > 0.25 and self._idle > 0:
+        if novelty > _SOME_NOVELTY or features.first or not _stale(features):
+            if self._idle > 0 and novelty > _SOME_NOVELTY:
                 self._idle = max(0.0, self._idle - self.config.setback)
-            told, self._round = self._round.told, _Round()
-            self._round.add(features.key or "", step.seq)
-            return CLEAR if told is not None else None
+            return self._round.begin(features.key or "", step.seq)
         length = self._round.add(features.key or "", step.seq)
         if length < max(self.config.critical_tool_calls, self._round.period) or self._round.period < 2:
             return None
@@ -283,6 +293,12 @@ class PingPong(Detector[PingPongConfig]):
         )
 
 
+@lru_cache(maxsize=4096)
+def _hands_over(tool: str) -> bool:
+    """Whether the tool's name says that it passes work to another agent."""
+    return _HANDS_OVER.search(tool.lower()) is not None
+
+
 class _Round:
     """Names that follow each other, and how long they have done so in a fixed round of two to six."""
 
@@ -290,32 +306,40 @@ class _Round:
 
     def __init__(self) -> None:
         self._names: deque[str] = deque(maxlen=_LONGEST)
-        self._matches = [0] * (_LONGEST + 1)
+        self._matches: list[int] | None = None
         self.seqs: deque[int] = deque(maxlen=_MOVES)
         self.since = 0
         self.period = 0
         self.told: bool | None = None
 
-    def clear(self) -> None:
-        if self._names:
-            self.__init__()  # type: ignore[misc]
-
     def members(self) -> list[str]:
         """The distinct names of the round, in order."""
         return list(dict.fromkeys(list(self._names)[-self.period :]))
 
-    def add(self, name: str, seq: int) -> int:
-        """Returns how many names repeat the round so far, the first time through not included."""
-        if not self._names:
-            self.since = seq
-        self.period = best = 0
-        for period in range(2, min(_LONGEST, len(self._names)) + 1):
-            self._matches[period] = self._matches[period] + 1 if self._names[-period] == name else 0
-            if self._matches[period] > best:
-                best, self.period = self._matches[period], period
+    def begin(self, name: str, seq: int) -> Answer:
+        """Notes a name that can only be the first time through. CLEAR where a round that was told of ends."""
+        told, self.told = self.told, None
+        self._matches = None
         self._names.append(name)
         self.seqs.append(seq)
-        if best and len(set(list(self._names)[-self.period :])) < 2:
+        return None if told is None else CLEAR
+
+    def add(self, name: str, seq: int) -> int:
+        """Returns how many names repeat the round so far, the first time through not included."""
+        if self._matches is None:
+            self._matches = [0] * (_LONGEST + 1)
+        matches = self._matches
+        self.period = best = 0
+        for period in range(2, min(_LONGEST, len(self._names)) + 1):
+            matches[period] = matches[period] + 1 if self._names[-period] == name else 0
+            if matches[period] > best:
+                best, self.period = matches[period], period
+        self._names.append(name)
+        self.seqs.append(seq)
+        if self.since == 0 or best <= 1:
+            known = list(self.seqs)
+            self.since = known[-min(len(known), self.period + 1)]
+        if best and len(set(self.members())) < 2:
             return 0  # one name over and over is no round
         return best
 

@@ -14,7 +14,7 @@ _STEM_CHARS: Final = 5
 
 _GRAMMAR: Final = """
 a about above after again against all also although am an and any are aren as at be because been before being below between both
-but by can cannot could did didn do does doesn doing don done down during each either else ever every few for from further get
+but by can cannot could d did didn do does doesn doing don done down during each either else ever every few for from further get
 gets give given go goes going had has have haven having he her here him his how however i if in indeed into is isn it its itself
 just let like ll m made make makes many may me might more most much must my need needs no nor not now of off on once one only or
 other others our out over own per quite rather re really s same say says see seem seems shall she should since so some still such
@@ -40,7 +40,7 @@ def substance(text: str) -> frozenset[str]:
     half = SPOKEN_CHARS // 2
     shown = text if len(text) <= SPOKEN_CHARS else f"{text[:half]} {text[-half:]}"
     said = words(mask(shown)) - _SAYS_NOTHING
-    return frozenset(word if is_figure(word) else word[:_STEM_CHARS] for word in said if len(word) > 1 or word.isdigit())
+    return frozenset(word if is_figure(word) else word[:_STEM_CHARS] for word in said)
 
 
 def is_figure(word: str) -> bool:

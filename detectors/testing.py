@@ -9,7 +9,7 @@ import msgspec
 
 from detectors.base import Clear, Context, Detector, Signal
 from detectors.features import FeatureState
-from detectors.model import SessionKey, Step, StepKind
+from detectors.model import SessionKey, Step, StepKind, Tick
 
 KEY: Final = SessionKey("default", "default", "s-1")
 _EPOCH_NS: Final = 1_767_225_600_000_000_000
@@ -59,25 +59,45 @@ def session(*steps: Step, key: SessionKey = KEY, first_seq: int = 1) -> list[Ste
     ]
 
 
-def run(detector_class: type[Detector[C]], steps: Iterable[Step], config: C | None = None, **context: Any) -> list[tuple[Step, Signal]]:
+def timeline(*items: Step | float, key: SessionKey = KEY) -> list[Step | Tick]:
+    """Does what `session` does, with silences: a number lets so many seconds pass, and ends in a tick."""
+    made: list[Step | Tick] = []
+    shift_ns = 0
+    for seq, item in enumerate(items, 1):
+        if isinstance(item, Step):
+            (step,) = session(item, key=key, first_seq=seq)
+            made.append(msgspec.structs.replace(step, started_ns=step.started_ns + shift_ns, ended_ns=step.ended_ns + shift_ns))
+        else:
+            shift_ns += int(item * 1e9)
+            made.append(Tick(seq=seq, at_ns=_EPOCH_NS + seq * _STEP_NS + shift_ns))
+    return made
+
+
+def run(
+    detector_class: type[Detector[C]], steps: Iterable[Step | Tick], config: C | None = None, **context: Any
+) -> list[tuple[Step, Signal]]:
     """Drives one detector over `steps` and returns where an episode opened or got worse.
 
-    `context` fills `Context`; counts and costs are kept as the owner of a session does.
+    `context` fills `Context`; counts and costs are kept as the owner of a session does. A tick's answer stands by the step before it.
     """
     detector = detector_class(config if config is not None else detector_class.Config())  # type: ignore[arg-type]
     state, known = FeatureState(), Context(**context)
     transitions: list[tuple[Step, Signal]] = []
     worst = (-1, False)
-    for step in steps:
-        count(known, step)
-        features = state.observe(step)
-        answer = detector.observe(step, features, known) if step.kind in detector.kinds else None
+    last: Step | None = None
+    for each in steps:
+        if isinstance(each, Tick):
+            answer = detector.tick(each, known)
+        else:
+            count(known, each)
+            last, features = each, state.observe(each)
+            answer = detector.observe(each, features, known) if each.kind in detector.kinds else None
         if isinstance(answer, Clear):
             worst = (-1, False)
-        elif isinstance(answer, Signal):
+        elif isinstance(answer, Signal) and last is not None:
             level = (answer.severity.rank, answer.halt_eligible)
             if level[0] > worst[0] or level[1] > worst[1]:
-                transitions.append((step, answer))
+                transitions.append((last, answer))
                 worst = (max(level[0], worst[0]), level[1] or worst[1])
     return transitions
 

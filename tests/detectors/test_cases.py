@@ -1,9 +1,9 @@
 """Runs the cases of every detector: `tests/detectors/<name>/cases.yaml`, firing and quiet ones side by side.
 
 A step is one line: `{tool: name, args: …, result: …}`, `{llm: model, text: …}`, `{agent: name, asked: …, answered: …}` or
-`{kind: handoff, name: …}`, with any other field of `Step` beside it. `times: N` repeats a step and `{repeat: N, steps: […]}`
-several; in their texts `{n}` counts from 1. A firing case says the worst `severity` it reaches
-and may say `at`, the step at which it first fires. A case may set `config` of the detector and `context`.
+`{kind: handoff, name: …}`, with any other field of `Step` beside it; `{silence: S}` lets S seconds pass. `times: N` repeats a
+step and `{repeat: N, steps: […]}` several; in their texts `{n}` counts from 1. A firing case says the worst `severity` it
+reaches and may say `at`, the step at which it first fires. A case may set `config` of the detector and `context`.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ import yaml
 
 from detectors import DETECTORS
 from detectors.checks import AnyDetector
-from detectors.model import ErrorClass, Step, StepKind
-from detectors.testing import KEY, agent, llm, run, session, tool
+from detectors.model import Baseline, ErrorClass, Step, StepKind, ToolAsk
+from detectors.testing import KEY, agent, llm, run, timeline, tool
 
 _HERE = Path(__file__).parent
 _NAMES = {"args": "arguments", "tokens": "input_tokens", "window": "context_window"}
@@ -39,15 +39,20 @@ def filled(value: Any, n: int) -> Any:
     return number if text == str(number) else text
 
 
-def built(lines: list[dict[str, Any]], n: int = 1) -> Iterator[Step]:
+def built(lines: list[dict[str, Any]], n: int = 1) -> Iterator[Step | float]:
     for line in lines:
         if "repeat" in line:
             for count in range(1, line["repeat"] + 1):
                 yield from built(line["steps"], count)
             continue
+        if "silence" in line:
+            yield float(line["silence"])
+            continue
         for count in range(1, line.get("times", 1) + 1):
             fields = filled(line, count if "times" in line else n)
             fields = {_NAMES.get(key, key): value for key, value in fields.items() if key != "times"}
+            if "asks" in fields:
+                fields["asks"] = tuple(ToolAsk(**ask) for ask in fields["asks"])
             if "error_class" in fields:
                 fields["error_class"] = ErrorClass(fields["error_class"])
             if "tool" in fields:
@@ -77,7 +82,14 @@ def test_case(kind: AnyDetector, case: dict[str, Any], fires: bool) -> None:
         context["ceiling_usd"] = Decimal(str(context["ceiling_usd"]))
     if "polling_tools" in context:
         context["polling_tools"] = frozenset(context["polling_tools"])
-    fired = run(kind, session(*built(case["steps"])), config, **context)
+    if "baseline" in context:
+        context["baseline"] = msgspec.convert(context["baseline"], Baseline)
+    steps = timeline(*built(case["steps"]))
+    if "halted_before_step" in context:
+        halted = steps[context.pop("halted_before_step") - 1]
+        assert isinstance(halted, Step)
+        context["halted_at_ns"] = halted.started_ns - 1
+    fired = run(kind, steps, config, **context)
     told = [(step.seq, signal.severity.value, signal.summary) for step, signal in fired]
     if not fires:
         allowed = {"warning"} if case.get("may_warn") else set()
