@@ -135,8 +135,7 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy
         "## Each detector on its own sessions\n\nA loop that another detector names is a miss here, and none above.\n",
     ]
     for name, those in (*halves, *bare):
-        for level in LEVELS:
-            parts += [f"### {name}, {level}\n", report.by_detector(those, level)]
+        parts += [f"### {name}\n", report.by_detector(those)]
     parts += ["## Calibration\n", "Every finding of a loop detector: its score, and whether it was right.\n"]
     parts += [report.calibration([*halves, *([("others", foreign)] if foreign else [])])]
     parts += [f"![{name}](plots/{name}.svg)\n" for name in pictures if name.startswith("reliability")]

@@ -19,8 +19,8 @@ _BETWEEN_SESSIONS_NS = 60_000_000_000
 
 
 def watch_all(sessions: Iterable[Labelled], *, strip: bool = False) -> list[Run]:
-    """Runs the sessions through `overcurrent replay`."""
-    known = [session for session in sessions if session.steps]
+    """Runs the sessions through `overcurrent replay`, those left out that need more than their telemetry to be judged."""
+    known = [session for session in sessions if session.steps and not session.circumstances]
     with tempfile.TemporaryDirectory() as folder:
         recording, config = Path(folder) / "sessions.jsonl", Path(folder) / "overcurrent.yaml"
         with recording.open("wb") as out:

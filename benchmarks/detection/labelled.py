@@ -10,7 +10,7 @@ import msgspec
 
 from benchmarks.detection.writer import Writer
 from detectors import testing
-from detectors.model import SessionKey, Step
+from detectors.model import Baseline, Quantiles, SessionKey, Step, ToolAsk
 
 LOOPS: Final = frozenset({"exact_loop", "soft_loop", "ping_pong", "retry_storm", "no_progress"})
 """Causes of one family: whichever of them fires on a loop, the loop is found."""
@@ -37,8 +37,19 @@ class Labelled(msgspec.Struct, frozen=True, kw_only=True):
     polling_tools: frozenset[str] = frozenset()
     """Tools that the operator declared as polling."""
     ceiling_usd: Decimal | None = None
+    baseline: Baseline | None = None
+    """What is usual for its agent type, where that is known."""
+    halted_after: int | None = None
+    """Index of the step after which it was halted."""
+    silence_s: int = 0
+    """Seconds that pass after the last step."""
     scored: bool = True
     """False where those who labelled it could not agree."""
+
+    @property
+    def circumstances(self) -> bool:
+        """Whether it needs more than its telemetry to be judged: history, a halt, the passing of time."""
+        return self.baseline is not None or self.halted_after is not None or self.silence_s > 0
 
     @property
     def positive(self) -> bool:
@@ -70,6 +81,9 @@ class Draft:
         self.onset: int | None = None
         self.polling: set[str] = set()
         self.ceiling: Decimal | None = None
+        self.baseline: Baseline | None = None
+        self.halted_after: int | None = None
+        self.silence_s = 0
 
     def trouble(self) -> None:
         """From the next step on it goes wrong."""
@@ -112,6 +126,16 @@ class Draft:
         if self.models:
             self.tokens += tokens_of(result)
 
+    def ask(self, tool: str) -> None:
+        """A model call that asks for a tool whose result is not there yet."""
+        self.say(self.writer.thought(tool, self.subject, self.aspect))
+        self.steps[-1] = msgspec.structs.replace(self.steps[-1], asks=(ToolAsk(call_id=f"call-{len(self.steps)}", name=tool),))
+
+    def usual(self, **p99: float) -> None:
+        """What sessions of this agent type usually need, by measure."""
+        spread = {name: Quantiles(p50=top / 2, p95=top * 0.9, p99=top) for name, top in p99.items()}
+        self.baseline = Baseline(sessions=200, measures=spread)
+
     def hand(self, to: str, asked: str, answered: str) -> None:
         """One agent asked, and what it answered."""
         self.steps.append(testing.agent(to, asked, answered))
@@ -145,6 +169,9 @@ class Draft:
             onset=self.onset,
             polling_tools=frozenset(self.polling),
             ceiling_usd=self.ceiling,
+            baseline=self.baseline,
+            halted_after=self.halted_after,
+            silence_s=self.silence_s,
         )
 
 

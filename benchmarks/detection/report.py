@@ -55,18 +55,14 @@ def working_points(named: Sequence[tuple[str, Sequence[Run]]]) -> str:
     )
 
 
-def by_detector(runs: Sequence[Run], level: Level) -> str:
+def by_detector(runs: Sequence[Run]) -> str:
     """Each detector on the sessions that are its own: it must fire itself, others do not count for it."""
     body = []
     for kind in DETECTORS:
         names = frozenset({kind.name} | ({kind.halt_reason} if kind.halt_reason else set()))
-        own = [
-            run
-            for run in runs
-            if not run.session.positive or run.session.expects[0] in names or not names.intersection(run.session.expects)
-        ]
-        body.append([f"`{kind.name}`", *row(measure(own, names, level))])
-    return table(("detector", *_HEAD), body)
+        own = [run for run in runs if not names.intersection(run.session.expects[1:])]
+        body += [[f"`{kind.name}`", level, *row(measure(own, names, level))] for level in LEVELS]
+    return table(("detector", "level", *_HEAD), body)
 
 
 def by_scenario(runs: Sequence[Run]) -> str:
@@ -85,7 +81,7 @@ def fired_share(runs: Sequence[Run], level: Level) -> float:
     expects = frozenset(runs[0].session.expects)
     if not expects:
         return sum(any(fire.reaches(level) for fire in run.fires) for run in runs) / len(runs)
-    return measure(runs, expects | (LOOPS if expects & LOOPS else frozenset()), level).recall or 0.0
+    return measure(runs, expects | (LOOPS if runs[0].session.expects[0] in LOOPS else frozenset()), level).recall or 0.0
 
 
 def _of(runs: Sequence[Run], scenario: str) -> list[Run]:
@@ -142,5 +138,5 @@ def bound(healthy: Healthy) -> str:
     text = table(("level", "sessions that fired", "share", "at most (95 %)", "per 1,000 steps"), body)
     if healthy.fired["halt"]:
         kinds = ", ".join(f"`{name}` {count}" for name, count in sorted(healthy.halted_kinds.items(), key=lambda item: -item[1]))
-        text += f"\n**{healthy.fired['halt']} healthy sessions would have been halted.** Of those made of one scenario only: {kinds or 'none'}.\n"
+        text += f"\n**{healthy.fired['halt']} healthy sessions would have been halted.** Of one scenario only: {kinds or 'none'}.\n"
     return text

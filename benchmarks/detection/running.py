@@ -7,7 +7,7 @@ import msgspec
 
 from benchmarks.detection.labelled import Labelled
 from detectors.host import DetectorHost
-from detectors.model import Finding, Severity, Step
+from detectors.model import Finding, Severity, Step, Tick
 
 Level = Literal["warning", "critical", "halt"]
 LEVELS: Final[tuple[Level, ...]] = ("warning", "critical", "halt")
@@ -56,10 +56,17 @@ def fire_of(finding: Finding, index: int) -> Fire:
 def watch(session: Labelled, *, strip: bool = False) -> Run:
     """Runs one session through the detectors directly."""
     host = DetectorHost(session.steps[0].session, ceiling_usd=session.ceiling_usd, polling_tools=session.polling_tools, on_error=_raise)
-    fires = []
+    fires: list[Fire] = []
+    host.context.baseline = session.baseline
     for index, step in enumerate(session.steps):
-        for finding in host.observe(without_content(step) if strip else step)[1]:
-            fires.append(fire_of(finding, index))
+        found = host.observe(without_content(step) if strip else step)[1]
+        fires += [fire_of(finding, index) for finding in found]
+        if index == session.halted_after:
+            host.context.halted_at_ns, host.context.halt_generation = step.ended_ns, 1
+    if session.silence_s:
+        last = session.steps[-1]
+        later = Tick(seq=last.seq + 1, at_ns=last.ended_ns + session.silence_s * 1_000_000_000)
+        fires += [fire_of(finding, len(session.steps) - 1) for finding in host.tick(later)]
     return Run(session, tuple(fires))
 
 

@@ -95,7 +95,7 @@ def _judge_positive(figures: Figures, fired: Sequence[int], onset: int | None) -
 
 def overall(runs: Iterable[Run], level: Level) -> Figures:
     """Judges all loop detectors together on sessions whose trouble is a loop, or none."""
-    return measure([run for run in runs if not run.session.positive or LOOPS.intersection(run.session.expects)], LOOPS, level)
+    return measure([run for run in runs if not run.session.positive or run.session.expects[0] in LOOPS], LOOPS, level)
 
 
 class Bin(msgspec.Struct, frozen=True):

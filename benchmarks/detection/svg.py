@@ -20,10 +20,8 @@ class Canvas:
         self._shapes: list[str] = []
         self.text(16, 24, title, size=15, bold=True)
 
-    def rectangle(self, x: float, y: float, width: float, height: float, colour: str, opacity: float = 1.0) -> None:
-        self._shapes.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" fill="{colour}" opacity="{opacity}"/>'
-        )
+    def rectangle(self, x: float, y: float, width: float, height: float, *, colour: str) -> None:
+        self._shapes.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" fill="{colour}"/>')
 
     def line(self, points: Sequence[tuple[float, float]], colour: str, width: float = 1.0, dash: str = "") -> None:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -41,7 +39,7 @@ class Canvas:
 
     def legend(self, x: float, y: float, names: Sequence[str]) -> None:
         for name, colour in zip(names, COLOURS, strict=False):
-            self.rectangle(x, y - 9, 11, 11, colour)
+            self.rectangle(x, y - 9, 11, 11, colour=colour)
             self.text(x + 16, y, name)
             x += 34 + 7 * len(name)
 
@@ -82,7 +80,7 @@ class Axes(msgspec.Struct, frozen=True):
 
 def bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], series: Sequence[str]) -> str:
     """Groups of upright bars of values from 0 to 1."""
-    width = 90 + 30 * len(series) * len(groups) + 30 * len(groups)
+    width = 90 + (26 * len(series) + 12) * len(groups)
     canvas = Canvas(max(width, 420), 300, title)
     axes = Axes(canvas, 50, 66, max(width, 420) - 70, 180, len(groups))
     canvas.legend(50, 46, series)
@@ -94,9 +92,9 @@ def bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], serie
                 continue
             x, y = axes.at(number + 0.1 + share * place, value)
             wide = axes.width / len(groups) * share - 2
-            canvas.rectangle(x, y, wide, axes.top + axes.height - y, COLOURS[place])
+            canvas.rectangle(x, y, wide, axes.top + axes.height - y, colour=COLOURS[place])
             canvas.text(x + wide / 2, y - 3, f"{value:.2f}", size=10, anchor="middle")
-        canvas.text(axes.at(number + 0.5, 0)[0], axes.top + axes.height + 18, name, anchor="middle")
+        canvas.text(axes.at(number + 0.5, 0)[0], axes.top + axes.height + 18, name, size=11, anchor="middle")
     return str(canvas)
 
 
@@ -107,9 +105,9 @@ def rows(title: str, values: Sequence[tuple[str, float, float]], series: tuple[s
     for number, (name, first, second) in enumerate(values):
         y = 64 + 22 * number
         canvas.text(200, y + 12, name, size=11, anchor="end")
-        canvas.rectangle(210, y, 360, 17, "#f3f3f3")
-        canvas.rectangle(210, y, 360 * first, 8, COLOURS[0])
-        canvas.rectangle(210, y + 9, 360 * second, 8, COLOURS[1])
+        canvas.rectangle(210, y, 360, 17, colour="#f3f3f3")
+        canvas.rectangle(210, y, 360 * first, 8, colour=COLOURS[0])
+        canvas.rectangle(210, y + 9, 360 * second, 8, colour=COLOURS[1])
         canvas.text(578, y + 12, f"{first:.2f} / {second:.2f}", size=11)
     return str(canvas)
 

@@ -1,0 +1,114 @@
+"""More healthy scenarios that look like loops: equal calls, equal outcomes or equal agents, and yet work gets done."""
+
+from benchmarks.detection.labelled import Draft
+from benchmarks.detection.quiet import many, negative
+
+
+@negative
+def scrolling(draft: Draft) -> None:
+    """The same button pressed again and again; the page shows more each time."""
+    writer = draft.writer
+    for _ in many(draft, 8, 20):
+        draft.call(writer.tool("run"), {"selector": "#more"}, writer.text(draft.dice.randint(2, 5)))
+
+
+@negative
+def work_queue(draft: Draft) -> None:
+    """The next task fetched with the same empty call, done, and acknowledged."""
+    writer = draft.writer
+    for _ in many(draft, 6, 15):
+        task = writer.number(99999)
+        draft.call("next_task", {}, {"task": task, "text": writer.fact()})
+        draft.call("finish_task", {"task": task, "outcome": writer.text(1)}, "ok")
+
+
+@negative
+def clean_check_after_each_edit(draft: Draft) -> None:
+    """Another file edited each time, and the same check, clean each time."""
+    writer = draft.writer
+    clean = writer.pick(["All checks passed.", "0 problems", "no issues found", "clean"])
+    for item in writer.items(draft.dice.randint(6, 14)):
+        draft.call(writer.tool("write"), {writer.unit: item, "content": writer.text(2)}, "ok")
+        draft.call("lint", {}, clean)
+
+
+@negative
+def rate_limited(draft: Draft) -> None:
+    """Turned away for haste two or three times, waits longer each time, and gets through; then on with the work."""
+    writer = draft.writer
+    draft.work(3)
+    arguments = {writer.unit: writer.item()}
+    for number in range(draft.dice.randint(2, 3)):
+        draft.call(writer.tool("read"), arguments, "429 Too Many Requests: retry later", failed=True)
+        draft.call("sleep", {"seconds": 2 ** (number + 1)}, "ok")
+    draft.call(writer.tool("read"), arguments, writer.text(4))
+    draft.work(6)
+
+
+@negative
+def clock_between(draft: Draft) -> None:
+    """The time asked for between pieces of work."""
+    writer = draft.writer
+    for _ in many(draft, 4, 9):
+        draft.call("current_time", {}, writer.moment())
+        draft.work(draft.dice.randint(1, 3))
+
+
+@negative
+def delegation_acknowledged(draft: Draft) -> None:
+    """A coordinator that hands out another task each time, always answered with one word."""
+    writer = draft.writer
+    worker = writer.agents(2)[1]
+    for item in writer.items(draft.dice.randint(6, 14)):
+        draft.hand(worker, f"Take care of {item}: {writer.fact()}", "Done.")
+
+
+@negative
+def pipeline_of_agents(draft: Draft) -> None:
+    """Three agents in a fixed order for each of several items, each with a result of its own."""
+    writer, agents = draft.writer, draft.writer.agents(3)
+    for item in writer.items(draft.dice.randint(4, 9)):
+        text = f"{item}: {writer.text(2)}"
+        for agent in agents:
+            answer = f"{item}: {writer.text(3)}"
+            draft.hand(agent, text, answer)
+            text = answer
+
+
+@negative
+def transfers_with_work(draft: Draft) -> None:
+    """Two agents who transfer to each other, and each does something new before it hands over."""
+    first, second = draft.writer.agents(2)
+    for number in many(draft, 5, 10):
+        me, other = (first, second) if number % 2 else (second, first)
+        draft.agent = me
+        draft.work(draft.dice.randint(2, 4))
+        draft.call(f"transfer_to_{other}", {}, f"Transferred to {other}.", agent=me, silent=True)
+
+
+@negative
+def short_answers(draft: Draft) -> None:
+    """A person who answers a questionnaire: other questions, yes or no."""
+    writer = draft.writer
+    for number in many(draft, 8, 18):
+        draft.say(
+            f"Question {number + 2}: is {writer.aspect()} of {writer.subject()} known to {writer.name()}?", asked=writer.pick(["yes", "no"])
+        )
+
+
+@negative
+def sampling(draft: Draft) -> None:
+    """The same draw again and again, since many are wanted; the outcomes are few."""
+    for _ in many(draft, 10, 25):
+        draft.call("draw_sample", {"from": "urn"}, {"colour": draft.dice.choice(("red", "green", "blue", "white"))})
+
+
+@negative
+def reworded_once(draft: Draft) -> None:
+    """A question that finds nothing and is put in other words, which finds it; several times."""
+    writer = draft.writer
+    for _ in many(draft, 3, 5):
+        questions = writer.wordings(writer.subject(), writer.aspect())
+        draft.call(writer.tool("search"), {writer.argument: next(questions)}, writer.pick(writer.all["nothing"]))
+        draft.call(writer.tool("search"), {writer.argument: next(questions)}, writer.text(4))
+        draft.work(draft.dice.randint(2, 4))

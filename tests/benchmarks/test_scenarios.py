@@ -1,0 +1,95 @@
+"""The labelled corpus of the detection scorecard: complete, reproducible, and quiet where nothing is wrong."""
+
+import pytest
+
+from benchmarks.detection import corpus, report, running
+from benchmarks.detection.labelled import LOOPS, Labelled
+from benchmarks.detection.loops import POSITIVE
+from benchmarks.detection.scoring import calibrate, overall, upper_bound
+from benchmarks.detection.writer import HALVES, Writer, lexicon
+from detectors import DETECTORS
+from detectors.checks import AnyDetector
+
+DIGEST = "17c29ca2ef286259483613deb3bb42ea"
+"""Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
+
+KNOWN_FALSE_HALTS = {"batch_long_acknowledgement", "delegation_acknowledged", "polling_declared", "sampling", "transfers_with_work"}
+"""Healthy scenarios in which the detectors would halt. This list may only get shorter."""
+
+
+@pytest.fixture(scope="module")
+def made() -> list[Labelled]:
+    return corpus.sessions()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DETECTORS if kind.scope == "session"], ids=lambda kind: kind.name)
+def test_every_detector_has_a_scenario(kind: AnyDetector) -> None:
+    expected = {cause for causes, _ in POSITIVE.values() for cause in causes}
+    assert expected & {kind.name, kind.halt_reason}, f"no scenario in benchmarks/detection expects {kind.name}"
+
+
+def test_large_enough(made: list[Labelled]) -> None:
+    positives = [session for session in made if session.positive]
+    assert len(made) >= 200
+    assert len(positives) >= 100
+    assert len(made) - len(positives) >= 100
+
+
+def test_seed_reproduces(made: list[Labelled]) -> None:
+    assert corpus.digest(made) == DIGEST
+    assert corpus.digest(corpus.sessions("another", each=1)) == corpus.digest(corpus.sessions("another", each=1))
+    assert corpus.digest(corpus.sessions("another", each=1)) != corpus.digest(corpus.sessions(each=1))
+
+
+def test_labels_are_sound(made: list[Labelled]) -> None:
+    assert len({session.id for session in made}) == len(made)
+    for session in made:
+        assert session.positive == (session.onset is not None), session.id
+        assert session.onset is None or session.onset < len(session.steps), session.id
+        assert len({step.span_id for step in session.steps}) == len(session.steps), session.id
+
+
+def test_halves_share_no_words() -> None:
+    tune, test = (lexicon(half) for half in HALVES)
+    for slot in ("facts", "questions", "nothing", "stale", "thoughts", "roots", "common"):
+        assert not set(tune[slot]) & set(test[slot]), slot
+    assert not set(tune["languages"]) & set(test["languages"])
+    for domain, words in tune["domains"].items():
+        others = test["domains"][domain]
+        assert not set(words["tools"].values()) & set(others["tools"].values()), domain
+        assert not set(words["subjects"]) & set(others["subjects"]), domain
+
+
+def test_a_writer_says_the_same_again() -> None:
+    first, second = (Writer("tune", "coding", "x").text(20) for _ in range(2))
+    assert first == second
+    assert first != Writer("tune", "coding", "y").text(20)
+
+
+def test_healthy_sessions_are_not_halted() -> None:
+    runs = running.watch_all(session for session in corpus.healthy(150) if not KNOWN_FALSE_HALTS.intersection(session.scenario.split("+")))
+    assert len(runs) > 60
+    assert {run.session.id: run.session.scenario for run in runs if any(fire.halt_eligible for fire in run.fires)} == {}
+
+
+def test_known_loops_are_found(made: list[Labelled]) -> None:
+    runs = running.watch_all([session for session in made if LOOPS.intersection(session.expects) or not session.positive][::5])
+    figures = overall(runs, "critical")
+    assert figures.recall is not None
+    assert figures.recall >= 0.85
+    assert figures.precision is not None
+    assert figures.precision >= 0.85
+    assert "exact_loop" in report.by_detector(runs)
+
+
+def test_calibration_adds_up() -> None:
+    found = calibrate([(0.25, False), (0.25, True), (0.95, True)])
+    assert found is not None
+    assert [each.count for each in found.bins] == [2, 1]
+    assert found.brier == pytest.approx((0.0625 + 0.5625 + 0.0025) / 3)
+    assert found.ece == pytest.approx((2 * 0.25 + 0.05) / 3)
+
+
+@pytest.mark.parametrize(("failures", "trials", "expected"), [(0, 3000, 0.000998), (1, 100, 0.04656), (5, 5, 1.0)])
+def test_upper_bound_is_clopper_pearson(failures: int, trials: int, expected: float) -> None:
+    assert upper_bound(failures, trials) == pytest.approx(expected, rel=1e-3)
