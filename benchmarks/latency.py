@@ -131,7 +131,7 @@ class _Probe:
         put(span, "gen_ai.tool.name", "read_file")
         put(span, "gen_ai.tool.call.id", f"call_{span_id.hex()}")
         put(span, "gen_ai.tool.call.arguments", '{"path": "notes/today.md"}')
-        put(span, "gen_ai.tool.call.result", "No such file: notes/today.md")
+        put(span, "gen_ai.tool.call.result", "Monday: order paper; water the plants.")
 
 
 def _probe_for(seconds: float, service: Service, webhooks: Webhooks, probes: list[_Probe]) -> list[str]:

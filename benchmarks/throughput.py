@@ -1,5 +1,6 @@
 """How much a service takes in: spans a second, memory, backlog, CPU a span; and what changes when one thing about the load does."""
 
+import re
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ class Measured:
     cpu_s: float
     rss: list[int]
     queue: list[float]
-    errors_logged: int
+    errors_logged: list[str]
 
     @property
     def exact(self) -> bool:
@@ -46,9 +47,12 @@ def measure(mix: Mix, load: Load, config: Mapping[str, Any] | None = None) -> Me
             log = service.log
         kept = stored(service.data)
     sent, cpu_s, watch = measured
-    return Measured(
-        sent=sent, kept=kept, cpu_s=cpu_s, rss=watch.rss, queue=watch.queue, errors_logged=log.count(" ERROR ") + log.count("Traceback")
-    )
+    return Measured(sent=sent, kept=kept, cpu_s=cpu_s, rss=watch.rss, queue=watch.queue, errors_logged=_errors_in(log))
+
+
+def _errors_in(log: str) -> list[str]:
+    """Lines that tell of an error, or that end a traceback."""
+    return [line for line in log.splitlines() if " ERROR " in line or re.match(r"[\w.]+(Error|Exception)\b", line)]
 
 
 def run(service: Service, mix: Mix, load: Load) -> tuple[Sent, float, Watch]:
@@ -82,7 +86,11 @@ def _row(label: str, one: Measured) -> dict[str, Cell]:
 
 def _errors(label: str, one: Measured) -> list[str]:
     notes = [f"{label}: {count} x {name}" for name, count in one.sent.errors.items()]
-    return notes + ([f"{label}: {one.errors_logged} errors in the service's log"] if one.errors_logged else [])
+    return notes + (
+        [f"{label}: {len(one.errors_logged)} errors in the service's log, the last: {one.errors_logged[-1][:200]}"]
+        if one.errors_logged
+        else []
+    )
 
 
 def sustained(seconds: float, connections: int, *, loop_share: float = 0.0) -> list[Table]:
@@ -128,6 +136,7 @@ def factors(seconds: float, connections: int) -> list[Table]:
     variants: list[tuple[str, Mix, Load]] = [
         ("base: batch 256, 1.5 KB, gRPC", base_mix, base_load),
         ("batch 1", replace(base_mix, batch=1), base_load),
+        ("batch 1, 64 connections", replace(base_mix, batch=1), replace(base_load, connections=64)),
         ("batch 32", replace(base_mix, batch=32), base_load),
         ("batch 2,048", replace(base_mix, batch=2048), base_load),
         ("HTTP", base_mix, replace(base_load, protocol="http")),
