@@ -1,5 +1,6 @@
 # Everything here works on a fresh machine: `make run` and `make test` fetch what they need.
-PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3))
+# Any Python from 3.11 on; empty: the first that is found.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
