@@ -1,6 +1,8 @@
 """`python -m benchmarks [WHICH ...]`: measures, and prints tables or JSON. Without a name: throughput, stages, latency and factors."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -96,6 +98,7 @@ def main() -> None:
     unknown = [name for name in options.which if name not in ALL]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(ALL)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     facts = machine()
     tables: list[Table] = []
     for name in options.which or SHORT:
