@@ -60,6 +60,7 @@ def connect(url: str | None, token_file: Path | None, data_dir: Path) -> Client:
     base = url or os.environ.get("OVERCURRENT_URL")
     # A proxy from the environment has no business with a service on loopback.
     http = httpx2.Client(base_url=base or DEFAULT_URL, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+    click.get_current_context().call_on_close(http.close)
     try:
         http.get("/healthz")
     except httpx2.TransportError as error:
@@ -84,6 +85,7 @@ def _files(data_dir: Path) -> Send:
 
     telemetry = Telemetry(CollectorRegistry())
     core = Core(Config.load(None, {}), data_dir, telemetry, only_read=True)
+    click.get_current_context().call_on_close(core.close)
     app = create_app(
         RunningService(core, _Inline()),
         authority=Authority(),

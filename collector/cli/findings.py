@@ -32,7 +32,7 @@ def command(
 ) -> int:
     """Lists findings, newest first. Exit status 1 where one of them is critical."""
     client = connect(url, token_file, data_dir)
-    answer = client.get("findings", session_id=session_id, detector=detector, severity=severity, open=open_only or None, limit=limit)
+    answer = client.get("findings", session=session_id, detector=detector, severity=severity, open=open_only or None, limit=limit)
     if format_ == "json":
         print(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode())
     else:

@@ -174,18 +174,25 @@ class DuckDBStore:
         return {(str(id_), str(severity), bool(eligible)) for id_, severity, eligible in rows}
 
     def expire(self, before_ns: int) -> int:
-        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table: the first that is to
-        # stay, so that a clock that was wrong for a while takes nothing away. The newest of all stays: numbers never start anew.
+        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table: the last before the first
+        # commit that is to stay, so that a clock that was wrong for a while takes nothing away. The newest of all stays: numbers
+        # never start anew. A finding goes with the step it was made at, whatever time its sender's clock showed.
         keep = self.last_seq()
         for table in ("spans", "logs"):
             newer = f"SELECT coalesce(min(commit_seq), {keep}) FROM {table} WHERE arrival_ns >= ?"  # noqa: S608 — a number and literals
             keep = min(keep, self._scalar(newer, [before_ns]))
+        last = max(
+            self._scalar(f"SELECT coalesce(max(commit_seq), 0) FROM {table} WHERE commit_seq < ?", [keep])  # noqa: S608 — literals
+            for table in ("spans", "logs")
+        )
+        if not last:
+            return 0
         gone = 0
         try:
             for table, column in (("spans", "commit_seq"), ("logs", "commit_seq"), ("events", "seq")):
-                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} < ?", [keep]).fetchone()  # noqa: S608 — literals
+                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", [last]).fetchone()  # noqa: S608 — literals
                 gone += int(row[0]) if row else 0
-            self._connection.execute("DELETE FROM findings WHERE at_ns < ?", [before_ns])
+            self._connection.execute("DELETE FROM findings WHERE CAST(body->>'step_seq' AS BIGINT) <= ?", [last])
             self._connection.execute("CHECKPOINT")
         except (duckdb.Error, OSError) as error:
             self._recover()

@@ -368,15 +368,15 @@ def test_a_second_start_on_the_same_file_is_refused(duck: DuckDBStore, tmp_path:
 def test_old_data_goes_and_numbers_go_on(duck: DuckDBStore) -> None:
     duck.append(commit(step(1), spans=[span(1)], arrival_ns=NOW_NS - 9 * DAY_NS))
     duck.append(commit(step(2), logs={b"k": LogRecord()}, arrival_ns=NOW_NS - 8 * DAY_NS))
-    duck.append(commit(step(3), spans=[span(3)], arrival_ns=NOW_NS))
-    duck.append_findings([finding("old", at_ns=NOW_NS - 9 * DAY_NS), finding("new")])
+    duck.append(commit(step(3), step(4), step(5), spans=[span(3)], arrival_ns=NOW_NS))
+    duck.append_findings([finding("old", step_seq=2), finding("new", step_seq=3, at_ns=5)])
     assert duck.expire(NOW_NS - 7 * DAY_NS) == 4
-    assert [event.seq for event in duck.tail(9)] == [3]
+    assert [event.seq for event in duck.tail(9)] == [3, 4, 5]
     assert list(duck.log_keys(9)) == []
     assert [found.id for found in duck.findings(FindingQuery())] == ["new"]
     assert duck.expire(NOW_NS - 7 * DAY_NS) == 0
     duck.expire(NOW_NS + 99 * DAY_NS)
-    assert duck.last_seq() == 3
+    assert duck.last_seq() == 5
 
 
 def test_a_clock_that_was_wrong_for_a_while_takes_nothing_away(duck: DuckDBStore) -> None:
