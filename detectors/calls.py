@@ -1,5 +1,6 @@
 """Remembered calls and how to compare them. Pure functions over one `Call` and the calls before it."""
 
+import re
 import zlib
 from collections import deque
 from typing import Final
@@ -17,6 +18,8 @@ KEPT_CHARS: Final = 1024
 CHANCE: Final = 0.5
 """Indel similarity that unrelated texts have: it counts as none."""
 
+_TOKENS: Final = re.compile(r"\w+")
+_FIGURES: Final = re.compile(r"\d+")
 _NO_WORDS: Final[frozenset[str]] = frozenset()
 
 
@@ -123,18 +126,24 @@ def same_outcome_as_last(call: Call, calls: deque[Call]) -> bool:
 def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
     """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
 
-    `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list. `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the
-    same again in other words.
+    `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list; so does a long text in which a number alone counts on.
+    `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the same again in other words.
     """
     now = leaves(text)
     if not now:
         return False
-    compared = False
+    compared, counted = False, 0
     used: dict[str, set[str]] = {}
-    for call in calls:
-        before = leaves(call.arguments)
-        if before is None or before.keys() != now.keys():
-            continue
+    alike = [before for call in calls if (before := leaves(call.arguments)) is not None and before.keys() == now.keys()]
+    for before in alike:
+        changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
+        if len(changed) == 1 and _counted_on(*changed[0]):
+            counted += 1
+        elif not changed:
+            return False
+    if counted > 1:
+        return True
+    for before in alike:
         for key, value in before.items():
             used.setdefault(key, set()).add(value)
         compared = True
@@ -142,6 +151,15 @@ def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
         if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
             return False
     return compared and any(value not in used[key] for key, value in now.items())
+
+
+def _counted_on(new: str, old: str) -> bool:
+    """Whether two texts differ in one word alone, and that only in its figures: `key7`, `key8`."""
+    ours, theirs = _TOKENS.findall(new), _TOKENS.findall(old)
+    if len(ours) != len(theirs):
+        return False
+    differ = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
+    return len(differ) == 1 and any(map(str.isdigit, differ[0][0])) and _FIGURES.sub("", differ[0][0]) == _FIGURES.sub("", differ[0][1])
 
 
 def _reworded(new: str, old: str) -> bool:

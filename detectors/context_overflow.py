@@ -3,9 +3,10 @@
 from collections import deque
 from itertools import pairwise
 from statistics import median
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
+from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
@@ -19,15 +20,15 @@ _LINES: Final = 8
 class ContextOverflowConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How full is too full. Utilisation is input tokens as a share of the model's window, 0 and up."""
 
-    warn_utilization: float = 0.70
+    warn_utilization: Annotated[float, Meta(ge=0.01, le=10)] = 0.70
     """Share of the window from which to warn."""
-    critical_utilization: float = 0.90
+    critical_utilization: Annotated[float, Meta(ge=0.01, le=10)] = 0.90
     """Share of the window from which the next calls are in danger."""
-    halt_utilization: float = 0.98
+    halt_utilization: Annotated[float, Meta(ge=0.01, le=10)] = 0.98
     """Share of the window from which the next call cannot be expected to fit, if the context still grows."""
-    compaction_drop: float = 0.30
+    compaction_drop: Annotated[float, Meta(ge=0.01, le=1)] = 0.30
     """Share of the former utilisation by which it must fall to be a compaction, 0–1."""
-    forget_calls: int = 24
+    forget_calls: Annotated[int, Meta(ge=1, le=100)] = 24
     """Model calls of others after which a context not heard of no longer counts."""
 
 
@@ -76,6 +77,7 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
     name: ClassVar[str] = "context_overflow"
     halt_reason: ClassVar[str | None] = "context_overflow"
     Config: ClassVar[type[msgspec.Struct]] = ContextOverflowConfig
+    kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
     memory_steps: ClassVar[int] = 128
 
     def __init__(self, config: ContextOverflowConfig) -> None:
@@ -86,8 +88,6 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — tokens say it all
         """Takes in one model call's input tokens, and answers as long as a context is too full."""
-        if step.kind is not StepKind.LLM:
-            return None
         share = step.context_utilization
         if share is None:
             return None
@@ -145,7 +145,7 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
             "utilization": round(share, 4),
             "growth_per_call": round(growth, 4),
             "steps_left": left,
-            "readings": [{"step": seq, "utilization": round(each, 4)} for seq, each in zip(line.seqs, readings, strict=True)],
+            "readings": [{"seq": seq, "utilization": round(each, 4)} for seq, each in zip(line.seqs, readings, strict=True)],
         }
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,

@@ -5,10 +5,11 @@ from decimal import Decimal
 from functools import cache
 from math import sqrt
 from statistics import median
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
@@ -23,26 +24,36 @@ _LINES: Final = 8
 class CostRunawayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When climbing cost is a runaway. Steps are model calls of one agent to one model."""
 
-    window_steps: int = 16
+    window_steps: Annotated[int, Meta(ge=4, le=64)] = 16
     """Costs fitted, in model calls."""
-    min_steps: int = 8
+    min_steps: Annotated[int, Meta(ge=4, le=64)] = 8
     """Costs needed before anything is said, in model calls."""
-    every_steps: int = 4
+    every_steps: Annotated[int, Meta(ge=1, le=64)] = 4
     """How often the fit is made, in model calls."""
-    min_growth: float = 0.5
+    min_growth: Annotated[float, Meta(ge=0, le=100)] = 0.5
     """Fitted rise over the window as a share of its median cost, from which cost climbs."""
-    min_concordance: float = 0.5
+    min_concordance: Annotated[float, Meta(ge=-1, le=1)] = 0.5
     """Share of rising less falling pairs (Kendall's tau, −1 to 1) from which the climb is steady."""
-    warn_steps_left: int = 20
+    warn_steps_left: Annotated[int, Meta(ge=1, le=100_000)] = 20
     """Forecast of model calls to the ceiling from which to warn."""
-    critical_steps_left: int = 5
+    critical_steps_left: Annotated[int, Meta(ge=0, le=100_000)] = 5
     """Forecast of model calls to the ceiling from which it is urgent."""
-    halt_steps_left: int = 1
+    halt_steps_left: Annotated[int, Meta(ge=0, le=100_000)] = 1
     """Forecast of model calls to the ceiling from which halting is justified."""
-    warn_multiple: float = 10.0
+    warn_multiple: Annotated[float, Meta(ge=1, le=1_000_000)] = 10.0
     """Without a ceiling: times the first costs' median from which to warn."""
-    min_cost_usd: float = 0.02
+    min_cost_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.02
     """Without a ceiling: cost of a call in US dollars below which nobody is told."""
+    warn_spend_multiple: Annotated[float, Meta(ge=1, le=1_000_000)] = 5.0
+    """Times what a session of the agent type costs (median) from which to warn."""
+    critical_spend_multiple: Annotated[float, Meta(ge=1, le=1_000_000)] = 10.0
+    """Times the median from which the session has run away, whatever its course."""
+    halt_spend_multiple: Annotated[float, Meta(ge=1, le=1_000_000)] = 20.0
+    """Times the median from which halting is justified."""
+    min_spend_usd: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.10
+    """US dollars a session may cost before it is compared with others."""
+    min_spend_tokens: Annotated[int, Meta(ge=0, le=10_000_000_000)] = 50_000
+    """Tokens a session may use before it is compared with others, where costs are not known."""
 
 
 class _Line(msgspec.Struct):
@@ -67,17 +78,19 @@ class _Fit(msgspec.Struct, frozen=True):
 
 
 class CostRunaway(Detector[CostRunawayConfig]):
-    """Cost per model call climbs, and its course meets the session's ceiling soon.
+    """Cost per model call climbs towards the session's ceiling, or the session has cost many times what its type does.
 
     **Why it costs.** A context that grows with every call makes a session's cost grow with the square of its length: the
     last tenth of the calls costs a fifth of the money. Average cost hides it until the ceiling is reached.
 
-    **When it is wrong.** It fires on a session that was about to finish anyway. It misses cost that is high but flat (a
-    budget catches that), calls whose price is unknown, and a climb spread over many agents with few calls each.
+    **When it is wrong.** It fires on a session that was about to finish anyway, and on one large task among many small ones.
+    It misses cost that is high but flat where neither a budget nor 20 earlier sessions of the type say so, calls whose price
+    is unknown, and a climb spread over many agents with few calls each.
 
     **Parameters** (`Config`): `window_steps`, `min_steps`, `every_steps`, `warn_steps_left`, `critical_steps_left`,
     `halt_steps_left` (model calls), `min_growth` (share), `min_concordance` (−1 to 1), `warn_multiple` (times),
-    `min_cost_usd` (US dollars a call).
+    `min_cost_usd` (US dollars a call), `warn_spend_multiple`, `critical_spend_multiple`, `halt_spend_multiple` (times the
+    median), `min_spend_usd` (US dollars), `min_spend_tokens` (tokens).
 
     **Examples.** Each call a cent dearer, towards a ceiling of 2 USD:
 
@@ -98,6 +111,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
     """
 
     name: ClassVar[str] = "cost_runaway"
+    kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
     halt_reason: ClassVar[str | None] = "cost_runaway"
     Config: ClassVar[type[msgspec.Struct]] = CostRunawayConfig
 
@@ -106,10 +120,59 @@ class CostRunaway(Detector[CostRunawayConfig]):
         self._lines: dict[tuple[str | None, str | None], _Line] = {}
         self._open: tuple[str | None, str | None] | None = None
         self._heard = 0
+        self._spend_told = (False, False, False)
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — costs say it all
-        """Takes in one model call's cost, and answers as long as its course meets the ceiling soon."""
-        if step.kind is not StepKind.LLM or step.cost_usd is None:
+        """Takes in one model call's cost, and answers as long as its course or the session's sum is out of bounds."""
+        spend = None if context.baseline is None else self._spend(step, context)
+        course = None if step.cost_usd is None else self._course(step, context)
+        if spend is not None:
+            return spend
+        return None if self._spend_told[0] and course is CLEAR else course
+
+    def _spend(self, step: Step, context: Context) -> Signal | None:
+        """Compares what the session has cost so far with what sessions of its type cost."""
+        config, baseline = self.config, context.baseline
+        if baseline is None:
+            return None
+        measure, spent, least = "cost_usd", float(context.cost_usd), config.min_spend_usd
+        if spent <= 0:
+            measure, spent, least = "tokens", float(context.tokens), float(config.min_spend_tokens)
+        usual = baseline.of(measure)
+        if usual is None or usual.p50 <= 0 or spent < least:
+            return None
+        multiple = spent / usual.p50
+        level = (
+            multiple >= config.warn_spend_multiple,
+            multiple >= config.critical_spend_multiple,
+            multiple >= config.halt_spend_multiple,
+        )
+        if level <= self._spend_told:
+            return None
+        self._spend_told = level
+        what = f"{spent:.2f} USD" if measure == "cost_usd" else f"{spent:,.0f} tokens"
+        return Signal(
+            severity=Severity.CRITICAL if level[1] else Severity.WARNING,
+            score=min(1.0, multiple / (2 * config.critical_spend_multiple)),
+            summary=f"The session has spent {what}, {multiple:.1f} times what sessions of its type usually do.",
+            evidence={
+                "measure": measure,
+                "spent": round(spent, 6),
+                "p50": round(usual.p50, 6),
+                "multiple": round(multiple, 2),
+                "baseline_sessions": baseline.sessions,
+            },
+            threshold={"critical_spend_multiple": config.critical_spend_multiple}
+            if level[1]
+            else {"warn_spend_multiple": config.warn_spend_multiple},
+            first_step_seq=step.seq,
+            halt_eligible=level[2],
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )
+
+    def _course(self, step: Step, context: Context) -> Answer:
+        """Fits the recent costs, and answers as long as their course meets the ceiling soon."""
+        if step.cost_usd is None:
             return None
         self._heard += 1
         name = (step.agent, step.model or step.name)
@@ -202,7 +265,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             "concordance": round(fit.concordance, 3),
             "cost_usd": str(context.cost_usd),
             "ceiling_usd": None if context.ceiling_usd is None else str(context.ceiling_usd),
-            "costs": [{"step": seq, "cost_usd": round(cost, 6)} for cost, _, seq in line.calls][-8:],
+            "costs": [{"seq": seq, "cost_usd": round(cost, 6)} for cost, _, seq in line.calls][-8:],
         }
 
 

@@ -1,9 +1,10 @@
 """One call repeated unchanged."""
 
 from collections import deque
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
+from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
@@ -19,19 +20,19 @@ _REMIND: Final = 4
 class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When repeating a call becomes a loop. Counts are of calls, the first one included."""
 
-    warn_calls: int = 3
+    warn_calls: Annotated[int, Meta(ge=2, le=10_000)] = 3
     """Equal calls from which to warn."""
-    critical_calls: int = 5
+    critical_calls: Annotated[int, Meta(ge=2, le=10_000)] = 5
     """Equal calls from which it is a loop."""
-    halt_calls: int = 8
+    halt_calls: Annotated[int, Meta(ge=2, le=10_000)] = 6
     """Equal calls from which halting is justified, if nothing else happened between."""
-    polling_factor: float = 4.0
+    polling_factor: Annotated[float, Meta(ge=1, le=1000)] = 4.0
     """How many times as patient to be with a call that reads as waiting for something."""
-    gap_calls: int = 6
+    gap_calls: Annotated[int, Meta(ge=1, le=200)] = 6
     """Other calls after which an earlier call no longer counts as being repeated."""
-    warn_calls_without_content: int = 8
+    warn_calls_without_content: Annotated[int, Meta(ge=2, le=10_000)] = 8
     """Calls in a row of equal sizes from which to warn where arguments and results are not captured."""
-    warn_failures_without_content: int = 5
+    warn_failures_without_content: Annotated[int, Meta(ge=2, le=10_000)] = 5
     """Calls in a row that fail the same way from which to warn where arguments and results are not captured."""
 
 
@@ -163,11 +164,11 @@ class ExactLoop(Detector[ExactLoopConfig]):
         return Signal(
             severity=Severity.CRITICAL if serious else Severity.WARNING,
             score=min(1.0, run.count / (2 * critical)),
-            summary=f"{name} was called {run.calls} times since step {run.first_seq} with the same arguments and the same result.",
+            summary=f"{name} was called {run.calls} times with the same arguments and the same result.",
             evidence={
                 "call": quote(features.key or "", _QUOTE),
                 "calls": run.calls,
-                "steps": list(run.steps),
+                "seqs": list(run.steps),
                 "arguments": quote(features.arguments, _QUOTE),
                 "result": quote(features.result, _QUOTE),
                 "failed": features.failed,
@@ -204,7 +205,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             evidence={
                 "call": quote(key, _QUOTE),
                 "calls": self._shape_count,
-                "first_step": self._shape_since,
+                "first_seq": self._shape_since,
                 "input_bytes": step.input_bytes,
                 "output_bytes": step.output_bytes,
                 "output_tokens_before": known[2],

@@ -26,7 +26,7 @@ class RetryStormConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Failures of one kind from which to warn."""
     critical_failures: Annotated[float, Meta(ge=2, le=100)] = 4.6
     """Failures of one kind from which it is a storm."""
-    halt_failures: Annotated[float, Meta(ge=2, le=1000)] = 7.0
+    halt_failures: Annotated[float, Meta(ge=2, le=1000)] = 6.0
     """Failures of one kind from which halting is justified, if nothing else happened between."""
     critical_violations: Annotated[int, Meta(ge=1, le=100)] = 3
     """The same as `critical_failures` where the arguments break the tool's schema: that cannot succeed."""

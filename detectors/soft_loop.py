@@ -1,9 +1,10 @@
 """Calls that vary and bring nothing new."""
 
 from collections import Counter, deque
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
+from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
@@ -18,29 +19,31 @@ _REMIND: Final = 4
 class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When calls that bring nothing new become a loop. A call's staleness is 0 (brought something) to 1 (brought nothing)."""
 
-    window_calls: int = 8
+    window_calls: Annotated[int, Meta(ge=2, le=256)] = 8
     """Calls looked back on."""
-    warn_stale_calls: float = 1.85
+    warn_stale_calls: Annotated[float, Meta(ge=0.5, le=256)] = 1.85
     """Sum of staleness in the window from which to warn, in calls."""
-    critical_stale_calls: float = 2.75
+    critical_stale_calls: Annotated[float, Meta(ge=0.5, le=256)] = 2.75
     """Sum of staleness in the window from which it is a loop, in calls: the third repetition, of failures the fourth."""
-    halt_stale_calls: int = 10
+    halt_stale_calls: Annotated[int, Meta(ge=1, le=256)] = 10
     """Stale calls in the last `halt_window_calls` from which halting is justified."""
-    halt_window_calls: int = 12
+    halt_window_calls: Annotated[int, Meta(ge=1, le=256)] = 12
     """Calls looked back on before halting."""
-    doubt: float = 0.9
+    halt_unbroken_calls: Annotated[int, Meta(ge=2, le=256)] = 7
+    """Stale calls, with no other between them, from which halting is justified too."""
+    doubt: Annotated[float, Meta(ge=0, le=1)] = 0.9
     """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it."""
-    max_novelty: float = 0.15
+    max_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.15
     """Share of unseen words (0–1) up to which a result brought nothing new."""
-    max_answer_novelty: float = 0.35
+    max_answer_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.35
     """The same for an agent asked the same again: no two answers in free words are equal."""
-    min_argument_similarity: float = 0.4
+    min_argument_similarity: Annotated[float, Meta(ge=0, le=1)] = 0.4
     """Similarity of arguments (0–1) from which a call is the same request in other words."""
-    min_result_similarity: float = 0.85
+    min_result_similarity: Annotated[float, Meta(ge=0, le=1)] = 0.85
     """Share of common words (0–1) from which a result is the same as an earlier one."""
-    min_speech_similarity: float = 0.7
+    min_speech_similarity: Annotated[float, Meta(ge=0, le=1)] = 0.7
     """Likeness (0–1) from which a model says the same again."""
-    acknowledgement_words: int = 8
+    acknowledgement_words: Annotated[int, Meta(ge=0, le=200)] = 8
     """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
 
 
@@ -56,9 +59,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
     in their words each time, such as agents that agree with each other ever anew or a feed read again and again. It judges
     words, not meaning.
 
-    **Parameters** (`Config`): `window_calls`, `halt_window_calls` (calls), `warn_stale_calls`, `critical_stale_calls`,
-    `halt_stale_calls` (calls, summed), `doubt` (0–1), `max_novelty`, `max_answer_novelty`, `min_argument_similarity`,
-    `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `acknowledgement_words` (words).
+    **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
+    `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt` (0–1), `max_novelty`, `max_answer_novelty`,
+    `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
 
@@ -88,6 +91,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._window: deque[tuple[int, float, StepFeatures]] = deque(maxlen=config.window_calls)
         self._stale: deque[bool] = deque(maxlen=config.halt_window_calls)
         self._sum = 0.0
+        self._unbroken = 0
         self._speaking = False
         self._told: tuple[bool, bool] | None = None
         self._untold = 0
@@ -110,7 +114,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _tell(self) -> Answer:
         """Signals a change of level at once, an unchanged one now and then: proof is dear to put together."""
         critical = self._sum >= self.config.critical_stale_calls
-        level = (critical, critical and sum(self._stale) >= self.config.halt_stale_calls)
+        config = self.config
+        level = (critical, critical and (self._unbroken >= config.halt_unbroken_calls or sum(self._stale) >= config.halt_stale_calls))
         self._untold += 1
         if level == self._told and self._untold < _REMIND:
             return None
@@ -120,6 +125,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
         self._window.append((seq, stale, features))
         self._stale.append(stale > 0)
+        self._unbroken = self._unbroken + 1 if stale > 0 else 0
         if stale > 0 or self._sum > 0:
             total = 0.0
             for _, weight, _ in self._window:
@@ -186,6 +192,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _signal(self, *, critical: bool, halt: bool) -> Signal:
         config = self.config
         stale = [(seq, features) for seq, weight, features in self._window if weight > 0]
+        looked_back = len(self._window) - next(n for n, (_, weight, _) in enumerate(self._window) if weight > 0)
         often = Counter(features.key or "" for _, features in stale).most_common(2)
         what = " and ".join(quote(key.partition(":")[2] or key, 60) for key, _ in often)
         evidence: dict[str, Any] = {
@@ -193,7 +200,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
             "window_sum": round(self._sum, 2),
             "calls": [
                 {
-                    "step": seq,
+                    "seq": seq,
                     "call": quote(features.key or "", _QUOTE),
                     "arguments": quote(features.arguments, _QUOTE),
                     "result": quote(features.result, _QUOTE),
@@ -206,7 +213,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             score=min(1.0, max(0.0, self._sum / config.window_calls)),
-            summary=f"{len(stale)} calls of {what} since step {stale[0][0]} brought nothing that was not there before.",
+            summary=f"{len(stale)} calls of {what} among the last {looked_back} brought nothing that was not there before.",
             evidence=evidence,
             threshold={"critical_stale_calls": config.critical_stale_calls} if critical else {"warn_stale_calls": config.warn_stale_calls},
             first_step_seq=stale[0][0],
