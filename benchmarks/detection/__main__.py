@@ -26,7 +26,8 @@ like it; {steps} steps; digest `{digest}`. The tune and the test half have no te
 scenarios are the same: good figures here say that a known pattern is recognised in other words, not that unknown patterns are.
 
 A session counts once. Found: what should fire did, two steps before the onset or later. Early: it fired before that, a false
-alarm. `halt` counts findings that may stop an agent without asking.
+alarm. `halt` counts findings that may stop an agent without asking. Intervals are bootstrap intervals that draw whole scenarios
+(below: whole sources), since sessions made by one scenario are not independent.
 
 ## Three working points, all loop detectors together
 """
@@ -128,7 +129,7 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy
             steps=f"{steps:,}",
             digest=corpus.digest(sessions),
         ),
-        report.working_points([*halves, *bare]),
+        report.working_points([*halves, *bare], lambda run: run.session.scenario),
         "![working points](plots/working-points.svg)\n\n![steps to detect](plots/steps-to-detect.svg)\n",
         _HEALTHY.format(sessions=f"{healthy.sessions:,}", steps=f"{healthy.steps:,}", longest=healthy.longest),
         report.bound(healthy),
@@ -145,7 +146,9 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy
         sources, number = len({session.source for session in scored}), sum(len(session.steps) for session in scored)
         parts += [
             _OTHERS.format(sessions=len(scored), sources=sources, steps=f"{number:,}"),
-            report.working_points([("with content", foreign), ("without content", watch(others, strip=True))]),
+            report.working_points(
+                [("with content", foreign), ("without content", watch(others, strip=True))], lambda run: run.session.source
+            ),
             _BY_SOURCE,
         ]
         for level in LEVELS[:2]:

@@ -54,7 +54,7 @@ def _step(raw: dict[str, Any]) -> Step:
     if raw.get("error"):
         fields = {"error": True, "error_type": "tool_error", "error_message": (raw.get("error_text") or "")[:500] or None}
     if raw["kind"] == "tool":
-        return testing.tool(raw["name"] or "tool", asked or "", answered or "", agent=raw.get("agent"), **fields)
+        return testing.tool(raw["name"] or "tool", asked, answered, agent=raw.get("agent"), **fields)
     if raw["kind"] == "llm":
         tokens = {"input_tokens": raw.get("in_tokens"), "output_tokens": raw.get("out_tokens")}
         return testing.llm(MODEL, answered, agent=raw.get("agent"), input_text=asked, context_window=WINDOW, **tokens, **fields)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from benchmarks.detection.writer import Writer
+from collector.error_classes import classify
 from detectors import testing
 from detectors.model import Baseline, Quantiles, SessionKey, Step, ToolAsk
 
@@ -189,4 +190,10 @@ def finish(steps: Iterable[Step], *, id_: str, expects: Iterable[str], **fields:
     numbered = [
         msgspec.structs.replace(step, trace_id=trace, span_id=f"{trace[:8]}{step.seq:08x}") for step in testing.session(*steps, key=key)
     ]
+    numbered = [_classified(step) if step.error else step for step in numbered]
     return Labelled(id=id_, expects=tuple(expects), steps=tuple(numbered), **fields)
+
+
+def _classified(step: Step) -> Step:
+    """As the receiver would read it."""
+    return msgspec.structs.replace(step, error_class=classify(step.error_type, step.error_message))

@@ -8,6 +8,7 @@ of the groups at run time, though whoever wrote them may have.
 
 import argparse
 import sys
+import zlib
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -181,9 +182,8 @@ def _say(title: str, rules: Figures, learned: Figures) -> bool:
     gain = (learned.f1 or 0.0) - (rules.f1 or 0.0)
     fewer = (learned.false_per_1000 or 0.0) <= (rules.false_per_1000 or 0.0)
     better = gain >= _CLEAR_F1 and fewer
-    print(
-        f"Gain in F1 {gain:+.3f}, {'no more' if fewer else 'more'} false alarms: the model {'beats' if better else 'does not beat'} the rules.\n"
-    )
+    verdict = "beats" if better else "does not beat"
+    print(f"Gain in F1 {gain:+.3f}, {'no more' if fewer else 'more'} false alarms: the model {verdict} the rules.\n")
     return better
 
 
@@ -199,7 +199,7 @@ def main() -> int:
     for title, group in (
         ("own corpus, one domain left out", lambda session: session.source),
         ("own corpus, one half left out", lambda session: session.half),
-        ("own corpus, one scenario left out", lambda session: session.scenario),
+        ("own corpus, an eighth of the scenarios left out", lambda session: f"{zlib.crc32(session.scenario.encode()) % 8}"),
     ):
         rules, learned, _ = compare(own, group)
         verdicts.append(_say(title, rules, learned))
@@ -214,11 +214,10 @@ def main() -> int:
         ]
         print(table(("source left out", "F1 rules", "F1 learned", "per 1,000 rules", "per 1,000 learned"), body))
         verdicts.append(_say("fitted on the own corpus, judged on sessions of others", *transfer(own, others)))
-    print(
-        "The model beats the rules everywhere."
-        if all(verdicts)
-        else "The model does not beat the rules on what it was not fitted to: none is shipped."
-    )
+    if all(verdicts):
+        print("The model beats the rules on everything it was not fitted to.")
+    else:
+        print(f"The model beats the rules in {sum(verdicts)} of {len(verdicts)} comparisons: none is shipped.")
     return 0
 
 

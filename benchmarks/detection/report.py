@@ -1,12 +1,12 @@
 """The scorecard as Markdown: tables from runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from benchmarks.detection.labelled import LOOPS
 from benchmarks.detection.running import LEVELS, Level, Run
-from benchmarks.detection.scoring import Figures, calibrate, judged, measure, overall, upper_bound
+from benchmarks.detection.scoring import Figures, calibrate, interval, judged, measure, overall, upper_bound
 from detectors import DETECTORS
 
 Row = Sequence[str]
@@ -47,12 +47,15 @@ def row(figures: Figures) -> list[str]:
     ]
 
 
-def working_points(named: Sequence[tuple[str, Sequence[Run]]]) -> str:
-    """All loop detectors together, at each level."""
-    return table(
-        ("sessions", "level", *_HEAD),
-        ([name, level, *row(overall(runs, level))] for name, runs in named for level in LEVELS),
-    )
+def working_points(named: Sequence[tuple[str, Sequence[Run]]], group: Callable[[Run], str]) -> str:
+    """All loop detectors together, at each level, with an interval of F1 that draws whole groups."""
+    body = []
+    for name, runs in named:
+        for level in LEVELS:
+            low, high = interval(runs, level, group)
+            cells = row(overall(runs, level))
+            body.append([name, level, *cells[:3], f"{low:.2f}–{high:.2f}", *cells[3:]])
+    return table(("sessions", "level", *_HEAD[:3], "F1, 95 %", *_HEAD[3:]), body)
 
 
 def by_detector(runs: Sequence[Run]) -> str:

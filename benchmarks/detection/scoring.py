@@ -5,8 +5,9 @@ fires no more than two steps before the onset or later; a session is a false ala
 earlier than that. A loop detector that fires inside another kind of loop is neither right nor wrong.
 """
 
+import random
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +30,13 @@ class Figures(msgspec.Struct, kw_only=True):
     quiet: int = 0
     quiet_steps: int = 0
     delays: list[int] = msgspec.field(default_factory=list)
+
+    def add(self, other: "Figures") -> None:
+        """Adds the counts of other sessions."""
+        self.found += other.found
+        self.missed += other.missed
+        self.false += other.false
+        self.early += other.early
 
     @property
     def precision(self) -> float | None:
@@ -96,6 +104,22 @@ def _judge_positive(figures: Figures, fired: Sequence[int], onset: int | None) -
 def overall(runs: Iterable[Run], level: Level) -> Figures:
     """Judges all loop detectors together on sessions whose trouble is a loop, or none."""
     return measure([run for run in runs if not run.session.positive or run.session.expects[0] in LOOPS], LOOPS, level)
+
+
+def interval(runs: Sequence[Run], level: Level, group: Callable[[Run], str], draws: int = 200) -> tuple[float, float]:
+    """A 95 % bootstrap interval of F1, whole groups drawn: sessions of one scenario or source are not independent of each other."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(group(run), []).append(run)
+    dice, names, found = random.Random(1), sorted(groups), []  # noqa: S311 — not for secrets
+    parts = {name: overall(groups[name], level) for name in names}
+    for _ in range(draws):
+        total = Figures()
+        for name in dice.choices(names, k=len(names)):
+            total.add(parts[name])
+        found.append(total.f1 or 0.0)
+    found.sort()
+    return found[int(0.025 * draws)], found[int(0.975 * draws)]
 
 
 class Bin(msgspec.Struct, frozen=True):
