@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from collector.dialects.base import Fragment, ToolAnswer
-from collector.folding import fill, same_call
-from collector.tool_calls import ToolCalls
-from collector.traces import Limits, SpanInfo, Trace, Traces, remember
-from collector.workflows import Workflows
+from collector.dialects.base import Fragment
+from collector.folding import completed, fill, same_call
+from collector.ownership import Ownership
+from collector.tool_calls import Change, ToolCalls
+from collector.traces import Limits, SpanInfo, Trace, remember
+from collector.twins import Twins
 from detectors.model import (
     CostBasis,
     Event,
@@ -37,45 +38,18 @@ Pricer = Callable[[Step], Step]
 _NESTING = frozenset({StepKind.LLM, StepKind.TOOL})
 
 
-class Assembler:
+class Assembler(Ownership):
     """Fragments in, events out. One instance, one thread."""
 
     def __init__(self, *, price: Pricer, first_seq: int = 1, limits: Limits | None = None) -> None:
+        super().__init__(first_seq=first_seq, limits=limits or Limits())
         self._price = price
-        self._limits = limits or Limits()
-        self._seq = first_seq - 1
-        self._traces = Traces(self._limits)
         self._steps: OrderedDict[int, Step] = OrderedDict()
-        self._aliases: OrderedDict[SessionKey, SessionKey] = OrderedDict()
-        self._joins: OrderedDict[tuple[str, str], SessionKey] = OrderedDict()
-        self._twins: OrderedDict[tuple[str, StepKind, str], int] = OrderedDict()
+        self._twins = Twins(self._limits.ids)
         self._supplements: OrderedDict[tuple[str, str, str], list[Fragment]] = OrderedDict()
-        self._workflows = Workflows(self._limits.ids, self._connected)
         self._calls = ToolCalls(self._limits.pending)
-        self._out: OrderedDict[int, Event] = OrderedDict()
         self.unplaced = 0
         """Steps that belong to no trace and name no session: kept raw, in no session."""
-
-    @property
-    def last_seq(self) -> int:
-        return self._seq
-
-    def _next(self) -> int:
-        self._seq += 1
-        return self._seq
-
-    def _emit(self, event: Event) -> None:
-        self._out[event.seq] = event
-
-    def skip(self, events: Iterable[Event]) -> None:
-        """Leaves out the sequence numbers of events that were made elsewhere."""
-        self._seq = max([self._seq, *(event.seq for event in events)])
-
-    def take(self) -> list[Event]:
-        """The events since the last call, in order. Changes to a step that is still among them are already folded in."""
-        events = list(self._out.values())
-        self._out.clear()
-        return events
 
     def add(self, tenant: str, fragment: Fragment) -> None:
         """Takes in what one span or log record said."""
@@ -83,6 +57,8 @@ class Assembler:
         if fragment.supplements and trace is not None:
             self._supplement(trace, fragment)
             return
+        for late in self._supplements.pop((tenant, fragment.trace_id or "", fragment.span_id or ""), ()):
+            completed(fragment, late)
         explicit = SessionKey(tenant, fragment.namespace, fragment.session_id) if fragment.session_id else None
         if explicit is not None:
             explicit = self.survivor(explicit)
@@ -96,14 +72,16 @@ class Assembler:
             self.unplaced += fragment.step is not None
             return
         if trace is not None:
-            self._touch(trace, session)
+            session = self._touch(trace, session, fragment.at_ns)
         session = self._join(tenant, fragment, session)
         if trace is not None:
             session = self._link(tenant, fragment, session)
         if fragment.step is not None:
             self._step(tenant, trace, fragment, info, session)
         for answer in fragment.answers:
-            self._answer(fragment, session, answer)
+            self._settle(session, self._calls.answered(session, fragment, answer))
+        for part in fragment.parts:
+            self.add(tenant, part)
 
     def _span(self, trace: Trace, fragment: Fragment, explicit: SessionKey | None) -> SpanInfo:
         info = self._traces.span(trace, fragment.span_id or "", fragment.parent_span_id)
@@ -115,97 +93,10 @@ class Assembler:
             self._mark_above(trace, info, info.inner_kind, info.inner_name, info.inner_seq)
         return info
 
-    # Whose it is
-
-    def survivor(self, key: SessionKey) -> SessionKey:
-        """The session that `key` was merged into, or `key` itself."""
-        while (into := self._aliases.get(key)) is not None:
-            key = into
-        return key
-
-    def _place(self, trace: Trace | None, fragment: Fragment, explicit: SessionKey | None, info: SpanInfo | None) -> SessionKey | None:
-        if explicit is not None:
-            return explicit
-        if trace is None:
-            return None
-        if info is not None:
-            for _, above in trace.ancestors(info):
-                if above is not None and above.explicit is not None:
-                    return self.survivor(above.explicit)
-        if trace.bound is not None:
-            return self.survivor(trace.bound)
-        if trace.fallback is None:
-            if fragment.step is None:
-                return None
-            trace.fallback = SessionKey(trace.tenant, fragment.namespace, trace.trace_id)
-        return self.survivor(trace.fallback)
-
-    def _bind(self, trace: Trace, explicit: SessionKey, at_ns: int) -> None:
-        """The first explicit id of a trace claims what the trace said before without one."""
-        if trace.bound is not None:
-            return
-        trace.bound = explicit
-        self._emit(TraceJoined(seq=self._next(), session=explicit, trace_id=trace.trace_id))
-        if trace.fallback is None:
-            return
-        owner = self.survivor(trace.fallback)
-        if owner == trace.fallback or self._nameless(owner):
-            if owner != explicit:
-                self._merge(explicit, owner, at_ns)
-        else:
-            # What they share made it part of a session that has an id of its own: two sessions, one piece of work.
-            self._workflows.connect(owner, explicit)
-
-    def _merge(self, survivor: SessionKey, absorbed: SessionKey, at_ns: int) -> None:
-        remember(self._aliases, absorbed, survivor, self._limits.ids)
-        self._calls.merge(survivor, absorbed)
-        self._emit(SessionsMerged(seq=self._next(), session=survivor, absorbed=absorbed, at_ns=at_ns))
-        self._workflows.merge(survivor, absorbed)
-
-    def _join(self, tenant: str, fragment: Fragment, session: SessionKey) -> SessionKey:
-        """Sessions without an id of their own that share a tool-call id are one."""
-        for join in fragment.joins:
-            known = self._joins.get((tenant, join))
-            if known is not None:
-                known = self.survivor(known)
-                if known != session and self._nameless(session):
-                    self._merge(known, session, fragment.at_ns)
-                    session = known
-                elif known != session and self._nameless(known):
-                    self._merge(session, known, fragment.at_ns)
-            remember(self._joins, (tenant, join), session, self._limits.ids)
-        return session
-
-    def _nameless(self, key: SessionKey) -> bool:
-        trace = self._traces.known(key.tenant, key.session_id)
-        return trace is not None and trace.fallback == key and trace.bound is None
-
-    # Workflows
-
-    def _touch(self, trace: Trace, session: SessionKey) -> None:
-        if session not in trace.sessions:
-            for other in trace.sessions:
-                self._workflows.connect(self.survivor(other), session)
-                break
-            trace.sessions[session] = None
-
-    def _link(self, tenant: str, fragment: Fragment, session: SessionKey) -> SessionKey:
-        """Connects the session with those of linked traces; one without an id of its own becomes part of another such."""
-        for trace_id, _ in fragment.links:
-            other = self._traces.known(tenant, trace_id)
-            for linked in list(other.sessions) if other is not None else ():
-                owner = self.survivor(linked)
-                if owner != session and self._nameless(session) and self._nameless(owner):
-                    self._merge(owner, session, fragment.at_ns)
-                    session = owner
-                else:
-                    self._workflows.connect(owner, session)
-        return session
-
-    def _connected(self, session: SessionKey, workflow_id: str) -> None:
-        self._emit(WorkflowJoined(seq=self._next(), session=session, workflow_id=workflow_id))
-
     # Steps
+
+    def _merged(self, survivor: SessionKey, absorbed: SessionKey) -> None:
+        self._settle(survivor, self._calls.merge(survivor, absorbed))
 
     def _step(self, tenant: str, trace: Trace | None, fragment: Fragment, info: SpanInfo | None, session: SessionKey) -> None:
         step = fragment.step
@@ -217,16 +108,14 @@ class Assembler:
             step = msgspec.structs.replace(step, agent=fragment.agent)
         if self._is_twin(tenant, fragment, step, session, trace=trace, info=info):
             return
-        if trace is not None and info is not None and self._is_wrapper(trace, info, fragment, step):
+        if trace is not None and info is not None and self._is_wrapper(trace, info, step):
             return
-        if step.kind is StepKind.TOOL:
-            step, stand_in = self._calls.executed(session, step)
-            if stand_in is not None:
-                self._retract(stand_in, "the call's own record arrived")
         seq = self._next()
         step = msgspec.structs.replace(step, seq=seq, session=session)
-        step = self._with_supplements(tenant, fragment, step)
-        if step.kind is StepKind.LLM:
+        changes: list[Change] = []
+        if step.kind is StepKind.TOOL:
+            step, changes = self._calls.executed(session, step)
+        elif step.kind is StepKind.LLM:
             step = self._price(step)
         remember(self._steps, seq, step, self._limits.recent_steps)
         self._emit(step)
@@ -234,19 +123,16 @@ class Assembler:
             info.step_seq = info.counted_seq = seq
             if trace is not None and step.kind in _NESTING:
                 self._mark_above(trace, info, step.kind, step.name, seq)
-        if fragment.twin_key:
-            remember(self._twins, (tenant, step.kind, fragment.twin_key), seq, self._limits.ids)
-        self._calls.asked(session, step)
+        self._twins.note(tenant, fragment, step)
+        self._settle(session, changes)
+        self._asked(step)
 
     def _is_twin(
         self, tenant: str, fragment: Fragment, step: Step, session: SessionKey, *, trace: Trace | None, info: SpanInfo | None
     ) -> bool:
-        """Whether another record of the very same call was taken already. Its missing facts are filled from this one."""
-        if not fragment.twin_key:
-            return False
-        known = self._steps.get(self._twins.get((tenant, step.kind, fragment.twin_key), 0))
-        # The same id at another time is a sender that reuses ids, not a twin.
-        if known is None or known.started_ns > step.ended_ns or step.started_ns > known.ended_ns:
+        """Whether another record of the very same call was taken already. What the two say is put together."""
+        known = self._twins.of(tenant, fragment, step, self._steps, lambda one: trace is not None and trace.nested(info, one))
+        if known is None:
             return False
         owner = self.survivor(known.session)
         if owner != session:
@@ -254,20 +140,21 @@ class Assembler:
                 self._merge(session, owner, fragment.at_ns)
             elif self._nameless(session):
                 self._merge(owner, session, fragment.at_ns)
-        self._amend(known, fill(known, self._with_supplements(tenant, fragment, step)))
+        known = self._steps.get(known.seq, known)
+        self._amend(known, self._twins.combined(tenant, fragment, known, step))
         if trace is not None and info is not None:
             info.counted_seq = known.seq
             self._mark_above(trace, info, step.kind, step.name, known.seq)
         return True
 
-    def _is_wrapper(self, trace: Trace, info: SpanInfo, fragment: Fragment, step: Step) -> bool:
+    def _is_wrapper(self, trace: Trace, info: SpanInfo, step: Step) -> bool:
         """Whether the span only wraps a step of its own kind that was taken already; missing facts are filled from it."""
         if info.inner_kind is not step.kind or not same_call(step.kind, step.name, info.inner_name):
             return False
         inner = self._steps.get(info.inner_seq)
         if inner is not None and info.inner_count == 1:
             info.counted_seq = inner.seq
-            self._amend(inner, fill(inner, self._with_supplements(trace.tenant, fragment, step)))
+            self._amend(inner, fill(inner, step))
         self._mark_above(trace, info, step.kind, info.inner_name, info.inner_seq)
         return True
 
@@ -283,18 +170,28 @@ class Assembler:
                 above.step_seq, above.counted_seq = 0, seq
                 if wrapper is not None and inner is not None and not above.inner_count:
                     self._amend(inner, fill(inner, wrapper))
+                if inner is not None:
+                    self._asked(self._steps.get(seq, inner))
             above.inner_count += above.inner_seq != seq
             above.inner_kind, above.inner_name, above.inner_seq = kind, name, seq
 
-    def _answer(self, fragment: Fragment, session: SessionKey, answer: ToolAnswer) -> None:
-        """A tool call that nobody recorded as executed shows in the next prompt: that is a step too."""
-        step = self._calls.answered(session, fragment, answer)
-        if step is None:
-            return
-        step = msgspec.structs.replace(step, seq=self._next(), session=session)
-        self._calls.stands_in(session, step)
-        remember(self._steps, step.seq, step, self._limits.recent_steps)
-        self._emit(step)
+    def _asked(self, step: Step) -> None:
+        session = self.survivor(step.session)
+        self._settle(session, self._calls.asked(session, step))
+
+    def _settle(self, session: SessionKey, changes: list[Change]) -> None:
+        """Carries out what a new fact about tool calls does to their steps."""
+        for change in changes:
+            known = self._steps.get(change.seq)
+            if change.step is not None:
+                step = msgspec.structs.replace(change.step, seq=self._next(), session=session)
+                self._calls.stands_in(session, step)
+                remember(self._steps, step.seq, step, self._limits.recent_steps)
+                self._emit(step)
+            elif known is not None and change.facts is not None:
+                self._amend(known, msgspec.structs.replace(known, **change.facts))
+            elif known is not None:
+                self._retract(known.seq, "the call's own record arrived")
 
     def _supplement(self, trace: Trace, fragment: Fragment) -> None:
         span_id = fragment.supplements or ""
@@ -303,32 +200,38 @@ class Assembler:
         if known is None:
             key = (trace.tenant, trace.trace_id, span_id)
             remember(self._supplements, key, [*self._supplements.get(key, []), fragment], self._limits.pending)
-        elif fragment.step is not None:
+            return
+        session = self._join(trace.tenant, fragment, self.survivor(known.session))
+        if fragment.step is not None:
             self._amend(known, fill(known, fragment.step))
-
-    def _with_supplements(self, tenant: str, fragment: Fragment, step: Step) -> Step:
-        """The step with the facts that came before it."""
-        for late in self._supplements.pop((tenant, fragment.trace_id or "", fragment.span_id or ""), ()):
-            step = fill(step, late.step) if late.step is not None else step
-        return step
+            fragment.step = self._steps.get(known.seq, known)
+            for answer in fragment.answers:
+                self._settle(session, self._calls.answered(session, fragment, answer))
 
     def _amend(self, known: Step, now: Step) -> None:
         if now == known:
             return
-        if now.asks and not known.asks:
-            self._calls.asked(self.survivor(now.session), now)
         if now.kind is StepKind.LLM and known.cost_basis is not CostBasis.PROVIDER:
             now = self._price(now)
         self._steps[known.seq] = now
+        session = self.survivor(now.session)
         if known.seq in self._out:
             self._out[known.seq] = now
         else:
-            self._emit(StepAmended(seq=self._next(), session=self.survivor(now.session), step=now, was=without_texts(known)))
+            self._emit(StepAmended(seq=self._next(), session=session, step=now, was=without_texts(known)))
+        if now.asks and not known.asks:
+            self._asked(now)
+        if now.call_id and not known.call_id and now.kind is StepKind.TOOL:
+            self._settle(session, self._calls.identified(session, now))
 
     def _retract(self, step_seq: int, reason: str) -> None:
-        known = self._steps.pop(step_seq, None)
-        if self._out.pop(step_seq, None) is None and known is not None:
-            self._emit(StepRetracted(seq=self._next(), session=self.survivor(known.session), was=without_texts(known), reason=reason))
+        known, unsent = self._steps.pop(step_seq, None), self._out.pop(step_seq, None)
+        if known is None:
+            return
+        session = self.survivor(known.session)
+        if unsent is None:
+            self._emit(StepRetracted(seq=self._next(), session=session, was=without_texts(known), reason=reason))
+        self._settle(session, self._calls.dropped(session, known))
 
     # Restart
 
@@ -353,7 +256,7 @@ class Assembler:
                 self._calls.asked(self.survivor(event.session), event.step)
                 self._restore_ids(event.step)
             elif isinstance(event, StepRetracted):
-                self._steps.pop(event.was.seq, None)
+                self._calls.dropped(self.survivor(event.session), self._steps.pop(event.was.seq, event.was))
                 trace = self._traces.known(event.session.tenant, event.was.trace_id)
                 info = trace.spans.get(event.was.span_id) if trace is not None else None
                 if info is not None and info.step_seq == event.was.seq:
@@ -370,7 +273,7 @@ class Assembler:
         # Made from an outcome in the prompt of a model call: it has that call's span, and no duration.
         stand_in = step.kind is StepKind.TOOL and step.call_id is not None and step.started_ns == step.ended_ns
         if stand_in:
-            self._calls.restore_stand_in(session, step)
+            self._calls.stands_in(session, step)
         elif step.kind is StepKind.TOOL:
             self._calls.executed(session, step)
         known = trace.spans.get(step.span_id) if trace is not None else None
@@ -386,10 +289,6 @@ class Assembler:
         self._restore_ids(step)
 
     def _restore_ids(self, step: Step) -> None:
-        tenant = step.session.tenant
-        twin_key = step.call_id if step.kind is StepKind.TOOL else step.response_id
-        if twin_key:
-            remember(self._twins, (tenant, step.kind, twin_key), step.seq, self._limits.ids)
-        for call_id in (step.call_id, *(ask.call_id for ask in step.asks)):
-            if call_id:
-                remember(self._joins, (tenant, call_id), step.session, self._limits.ids)
+        self._twins.restore(step.session.tenant, step)
+        for call_id in filter(None, (step.call_id, *(ask.call_id for ask in step.asks))):
+            remember(self._joins, (step.session.tenant, call_id), step.session, self._limits.ids)

@@ -1,37 +1,34 @@
 """The three sources of a tool call: its own record; the model's request for it; its outcome in the next prompt.
 
 Frameworks that reject a call before running it, and plain SDKs, leave no record of their own: then the request and the
-outcome make the step. See docs/dialects.md for who does.
+outcome make the step. Records without a call id are matched to requests by name, arguments and time. What is matched to
+what follows from all that is known of a session, not from the order in which it came: each fact may change an earlier
+match, and the changes are handed back. See docs/dialects.md for who leaves out what.
 """
 
 from collections import OrderedDict
 
 import msgspec
-import orjson
 
 from collector.dialects.base import Fragment, ToolAnswer
-from detectors.model import SessionKey, Step, StepKind, ToolAsk
+from collector.tool_matching import (
+    CLOSED,
+    OPEN,
+    Ask,
+    Change,
+    Outcome,
+    Record,
+    SessionCalls,
+    closed,
+    forget_outcomes,
+    parted,
+    settle,
+    told,
+)
+from collector.traces import remember
+from detectors.model import SessionKey, Step, StepKind
 
-_OPEN_PER_SESSION = 64
-
-
-class _StandIn(msgspec.Struct, frozen=True):
-    """A step made from an outcome."""
-
-    seq: int
-    name: str | None
-    arguments: str | None
-
-
-class _Session(msgspec.Struct):
-    asks: list[ToolAsk] = []
-    """Asked for, no record of execution yet, oldest first."""
-    executed: dict[str, None] = {}
-    """Call ids that have a record of their own, newest last."""
-    stand_ins: dict[str, _StandIn] = {}
-    """By call id, newest last."""
-    unasked: list[Step] = []
-    """Records of execution without a call id that nobody had asked for when they came, oldest first, without their results."""
+__all__ = ["Change", "ToolCalls"]
 
 
 class ToolCalls:
@@ -39,96 +36,131 @@ class ToolCalls:
 
     def __init__(self, sessions: int) -> None:
         self._limit = sessions
-        self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
+        self._sessions: OrderedDict[SessionKey, SessionCalls] = OrderedDict()
 
-    def _of(self, key: SessionKey) -> _Session:
+    def _of(self, key: SessionKey) -> SessionCalls:
         found = self._sessions.get(key)
         if found is None:
-            found = self._sessions[key] = _Session(asks=[], executed={}, stand_ins={}, unasked=[])
+            found = self._sessions[key] = SessionCalls([], [], OrderedDict(), OrderedDict(), OrderedDict(), OrderedDict())
             if len(self._sessions) > self._limit:
                 self._sessions.popitem(last=False)
         else:
             self._sessions.move_to_end(key)
         return found
 
-    def merge(self, survivor: SessionKey, absorbed: SessionKey) -> None:
+    def merge(self, survivor: SessionKey, absorbed: SessionKey) -> list[Change]:
         """Moves what is known of `absorbed` to `survivor`."""
         gone = self._sessions.pop(absorbed, None)
-        if gone is not None:
-            kept = self._of(survivor)
-            kept.unasked = (gone.unasked + kept.unasked)[-_OPEN_PER_SESSION:]
-            kept.asks = (gone.asks + kept.asks)[-_OPEN_PER_SESSION:]
-            kept.executed = gone.executed | kept.executed
-            kept.stand_ins = gone.stand_ins | kept.stand_ins
+        if gone is None:
+            return []
+        kept = self._of(survivor)
+        kept.asks, kept.loose = gone.asks + kept.asks, gone.loose + kept.loose
+        for call_id, record in gone.known.items():
+            kept.known.setdefault(call_id, record)
+        for call_id, outcome in gone.outcomes.items():
+            kept.outcomes.setdefault(call_id, outcome)
+        for call_id in gone.settled:
+            kept.settled.setdefault(call_id, None)
+        changes = [change for ask in list(kept.asks) if ask.call_id in kept.known for change in closed(kept, ask)]
+        for call_id in [call_id for call_id in kept.outcomes if call_id in kept.known]:
+            changes += told(kept, call_id)
+        names = {ask.name for ask in kept.asks} | {record.name for record in kept.loose}
+        return changes + [change for name in sorted(names, key=str) for change in settle(kept, name)]
 
-    def asked(self, key: SessionKey, step: Step) -> None:
+    def asked(self, key: SessionKey, step: Step) -> list[Change]:
         """Notes what the model asked for in this step."""
         if not step.asks:
-            return
+            return []
         session = self._of(key)
-        known = session.executed.keys() | session.stand_ins.keys() | {ask.call_id for ask in session.asks if ask.call_id}
-        for ask in step.asks:
-            if ask.call_id is not None and ask.call_id in known:
-                continue
-            # Clocks that count milliseconds end a quick call before the model call that asked for it.
-            early = next((one for one in session.unasked if one.ended_ns >= step.started_ns and _answers(one, ask)), None)
-            if early is None:
-                session.asks.append(ask)
-            else:
-                session.unasked.remove(early)
-                if ask.call_id:
-                    session.executed[ask.call_id] = None
-        del session.asks[:-_OPEN_PER_SESSION]
+        open_ids = {ask.call_id for ask in session.asks if ask.call_id}
+        fresh = [
+            Ask(ask.call_id, ask.name, ask.arguments, step.seq, place, step.started_ns, step.ended_ns)
+            for place, ask in enumerate(step.asks)
+            if not (step.seq in session.askers if ask.call_id is None else ask.call_id in open_ids or ask.call_id in session.settled)
+        ]
+        remember(session.askers, step.seq, None, CLOSED)
+        changes: list[Change] = []
+        for ask in fresh:
+            session.asks.append(ask)
+            if ask.call_id in session.known:
+                changes += closed(session, ask)
+        for name in dict.fromkeys(ask.name for ask in fresh):
+            changes += settle(session, name)
+        return changes
 
-    def executed(self, key: SessionKey, step: Step) -> tuple[Step, int | None]:
-        """The record of an executed call, with arguments filled from the request where it has none.
-
-        Returns the step, and the sequence number of a step made from its outcome that it replaces (None: there is none).
-        """
+    def executed(self, key: SessionKey, step: Step) -> tuple[Step, list[Change]]:
+        """The record of an executed call, with what it lacks filled from request and outcome, and what else changes."""
         session = self._of(key)
-        replaced = self._replaced(session, step)
-        ask = _match(session.asks, step) if replaced is None else None
-        stand_in = None
-        if replaced is not None:
-            made = session.stand_ins.pop(replaced)
-            stand_in = made.seq
-            arguments = made.arguments if step.arguments is None or _same(step.arguments, made.arguments) else step.arguments
-            step = msgspec.structs.replace(step, call_id=replaced, arguments=arguments)
-        elif ask is not None:
-            session.asks.remove(ask)
-            arguments = ask.arguments if step.arguments is None or _same(step.arguments, ask.arguments) else step.arguments
-            step = msgspec.structs.replace(step, call_id=step.call_id or ask.call_id, arguments=arguments)
+        record = Record(
+            step.seq, step.call_id, step.name, step.arguments, step.result is not None, step.error, step.started_ns, step.ended_ns
+        )
+        changes: list[Change] = []
         if step.call_id:
-            session.executed[step.call_id] = None
-            if len(session.executed) > _OPEN_PER_SESSION:
-                session.executed.pop(next(iter(session.executed)))
-        elif ask is None:
-            session.unasked = [*session.unasked[1 - _OPEN_PER_SESSION :], msgspec.structs.replace(step, result=None)]
-        return step, stand_in
+            remember(session.known, step.call_id, record, CLOSED)
+            ask = next((one for one in session.asks if one.call_id == step.call_id), None)
+            if ask is not None:
+                loose = ask.record is not None
+                changes += closed(session, ask)
+                changes += settle(session, ask.name) if loose else []
+            changes += told(session, step.call_id)
+        else:
+            session.loose.append(record)
+            changes += settle(session, step.name)
+        for change in [change for change in changes if change.seq == step.seq and change.facts]:
+            step = msgspec.structs.replace(step, **(change.facts or {}))
+            changes.remove(change)
+        return step, changes
 
-    @staticmethod
-    def _replaced(session: _Session, step: Step) -> str | None:
-        """Call id of the step that was made from this call's outcome: its own record comes late, maybe without the id."""
-        if step.call_id:
-            return step.call_id if step.call_id in session.stand_ins else None
-        named = [(call_id, made) for call_id, made in session.stand_ins.items() if made.name == step.name]
-        return next((call_id for call_id, made in named if _same(step.arguments, made.arguments)), None)
+    def identified(self, key: SessionKey, step: Step) -> list[Change]:
+        """A record that turned out to have a call id: another record of the same call told."""
+        session = self._sessions.get(key)
+        record = next((one for one in session.loose if one.seq == step.seq), None) if session is not None else None
+        if session is None or record is None or not step.call_id:
+            return []
+        if record.ask is not None and record.ask.call_id == step.call_id:
+            return []
+        changes = self.dropped(key, step)
+        step, more = self.executed(key, msgspec.structs.replace(step, arguments=record.arguments or step.arguments))
+        return [*changes, *more, Change(step.seq, facts={"arguments": step.arguments})]
 
-    def answered(self, key: SessionKey, fragment: Fragment, answer: ToolAnswer) -> Step | None:
-        """A step for an outcome whose call has no record of its own; None where it has, or where nobody asked for it."""
-        session = self._of(key)
-        if not answer.call_id or answer.call_id in session.executed or answer.call_id in session.stand_ins:
-            return None
-        ask = next((ask for ask in session.asks if ask.call_id == answer.call_id), None)
+    def dropped(self, key: SessionKey, step: Step) -> list[Change]:
+        """A step was taken back: what it asked for, or that it was a call's record, no longer counts."""
+        session = self._sessions.get(key)
+        if session is None:
+            return []
+        changes: list[Change] = []
+        if step.kind is StepKind.LLM:
+            gone = [ask for ask in session.asks if ask.seq == step.seq]
+            session.asks = [ask for ask in session.asks if ask.seq != step.seq]
+            changes = [change for ask in gone for change in parted(ask)]
+            return changes + [change for name in sorted({ask.name for ask in gone}, key=str) for change in settle(session, name)]
+        for call_id in [call_id for call_id, record in session.known.items() if record.seq == step.seq]:
+            record = session.known.pop(call_id)
+            if record.ask is not None:
+                session.settled.pop(call_id, None)
+                session.asks.append(record.ask)
+                record.ask.record = None
+                changes += settle(session, record.ask.name)
+        for record in [one for one in session.loose if one.seq == step.seq]:
+            session.loose.remove(record)
+            if record.ask is not None:
+                record.ask.record = None
+                changes += settle(session, record.name)
+        return changes
+
+    def answered(self, key: SessionKey, fragment: Fragment, answer: ToolAnswer) -> list[Change]:
+        """Notes an outcome that stands in the prompt of a model call; of several prompts the earliest tells."""
         model = fragment.step
-        if ask is None or model is None or (ask.name or answer.name) is None:
-            return None
-        session.asks.remove(ask)
-        return Step(
+        if not answer.call_id or model is None:
+            return []
+        session = self._of(key)
+        known = session.outcomes.get(answer.call_id)
+        if known is not None and known.model.started_ns <= model.started_ns:
+            return []
+        stub = Step(
             seq=0,
             session=key,
             kind=StepKind.TOOL,
-            name=ask.name or answer.name,
             agent=model.agent,
             # When it ran is not told: somewhere before the call whose prompt holds its outcome.
             started_ns=model.started_ns,
@@ -139,50 +171,29 @@ class ToolCalls:
             dialect=model.dialect,
             service_name=model.service_name,
             service_instance=model.service_instance,
-            call_id=answer.call_id,
-            arguments=ask.arguments,
-            result=answer.result,
-            error=answer.error,
         )
+        if known is not None:
+            known.model = stub
+            when = {field: getattr(stub, field) for field in ("started_ns", "ended_ns", "trace_id", "span_id", "parent_span_id", "agent")}
+            changes = [Change(known.seq, facts=when)] if known.seq else []
+        else:
+            remember(session.outcomes, answer.call_id, Outcome(answer, stub), CLOSED)
+            if len(session.outcomes) > OPEN:
+                forget_outcomes(session)
+            changes = []
+        changes += told(session, answer.call_id)
+        if answer.call_id in session.known:
+            return changes
+        ask = next((ask for ask in session.asks if ask.call_id == answer.call_id), None)
+        return changes + (settle(session, ask.name) if ask is not None else [])
 
     def stands_in(self, key: SessionKey, step: Step) -> None:
         """Remembers that `step` was made from an outcome, in case the call's own record comes after all."""
         session = self._of(key)
-        if step.call_id:
-            session.stand_ins[step.call_id] = _StandIn(step.seq, step.name, step.arguments)
-            if len(session.stand_ins) > _OPEN_PER_SESSION:
-                session.stand_ins.pop(next(iter(session.stand_ins)))
-
-    def restore_stand_in(self, key: SessionKey, step: Step) -> None:
-        """After a restart: takes in a step that was made from an outcome."""
-        session = self._of(key)
-        session.asks = [ask for ask in session.asks if ask.call_id != step.call_id]
-        self.stands_in(key, step)
-
-
-def _match(asks: list[ToolAsk], step: Step) -> ToolAsk | None:
-    """The request that this record answers: by call id, else by name and arguments, else by name."""
-    if step.call_id:
-        return next((ask for ask in asks if ask.call_id == step.call_id), None)
-    named = [ask for ask in asks if ask.name == step.name]
-    return next((ask for ask in named if _same(step.arguments, ask.arguments)), named[0] if named else None)
-
-
-def _answers(step: Step, ask: ToolAsk) -> bool:
-    return step.name == ask.name and _same(step.arguments, ask.arguments)
-
-
-def _same(executed: str | None, asked: str | None) -> bool:
-    """Whether the record says in another way what was asked: `50.0` for `50`, a single argument's value without its name."""
-    if executed is None or asked is None or executed == asked:
-        return executed == asked
-    try:
-        wanted = orjson.loads(asked)
-    except orjson.JSONDecodeError:
-        return False
-    if isinstance(wanted, dict) and len(wanted) == 1 and next(iter(wanted.values())) == executed:
-        return True
-    try:
-        return bool(orjson.loads(executed) == wanted)
-    except orjson.JSONDecodeError:
-        return False
+        outcome = session.outcomes.get(step.call_id or "")
+        if outcome is not None:
+            outcome.seq = step.seq
+        elif step.call_id:
+            # After a restart.
+            said = ToolAnswer(call_id=step.call_id, name=step.name, error=step.error)
+            remember(session.outcomes, step.call_id, Outcome(said, msgspec.structs.replace(step, result=None), step.seq), CLOSED)

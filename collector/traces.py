@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 
-from detectors.model import SessionKey, StepKind
+from detectors.model import SessionKey, Step, StepKind
 
 _PARENT_HOPS = 64
 
@@ -38,6 +38,8 @@ class Trace(msgspec.Struct):
     bound: SessionKey | None = None
     fallback: SessionKey | None = None
     sessions: dict[SessionKey, None] = {}
+    linkers: dict[SessionKey, None] = {}
+    """Sessions whose spans link to this trace, of which nothing was placed yet."""
     spans: dict[str, SpanInfo] = {}
 
     def ancestors(self, info: SpanInfo) -> Iterable[tuple[str, SpanInfo | None]]:
@@ -51,6 +53,15 @@ class Trace(msgspec.Struct):
             if above is None:
                 return
             parent = above.parent
+
+    def nested(self, info: SpanInfo | None, step: Step) -> bool:
+        """Whether one of the two stands above the other in this trace."""
+        if info is None or step.trace_id != self.trace_id:
+            return False
+        other = self.spans.get(step.span_id)
+        return any(span_id == step.span_id for span_id, _ in self.ancestors(info)) or (
+            other is not None and any(above is info for _, above in self.ancestors(other))
+        )
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +91,7 @@ class Traces:
         key = (tenant, trace_id)
         trace = self._traces.get(key)
         if trace is None:
-            trace = Trace(tenant, trace_id, sessions={}, spans={})
+            trace = Trace(tenant, trace_id, sessions={}, linkers={}, spans={})
         remember(self._traces, key, trace, self._limits.traces)
         return trace
 

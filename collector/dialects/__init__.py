@@ -70,6 +70,7 @@ def fragment_of(span: Span) -> Fragment | None:
         return None
     if fragment is None:
         return None
+    fragment.source = span.scope_name[:_SCOPE_CHARS]
     fragment.trace_id = span.trace_id
     fragment.span_id = span.span_id
     fragment.parent_span_id = span.parent_span_id
@@ -95,6 +96,7 @@ def fragment_of_log(record: LogRecord) -> Fragment | None:
         return None
     if fragment is None:
         return None
+    fragment.source = record.scope_name[:_SCOPE_CHARS]
     fragment.trace_id = record.trace_id
     fragment.parent_span_id = None if fragment.supplements else record.span_id
     fragment.at_ns = record.time_ns or record.observed_ns

@@ -40,8 +40,12 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Resource attribute `service.namespace`."""
     is_root: bool = False
     """The span has no parent: when it ends, the turn ended."""
+    source: str = ""
+    """Instrumentation scope: two records of one call come from different ones."""
     twin_key: str | None = None
     """Equal on two records of the same call (provider response id, request id): it is charged once."""
+    authority: int = 0
+    """Of twins that contradict each other the one with more of it is believed: 1 for the vendor's own SDK."""
     supplements: str | None = None
     """Span id (in `trace_id`) of another record that these facts complete: content in log events, for example."""
     agent: str | None = None
@@ -54,6 +58,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     answers: tuple[ToolAnswer, ...] = ()
     tool_schemas: tuple[tuple[str, str], ...] = ()
     """(tool, JSON Schema of its arguments as canonical JSON)."""
+    parts: "tuple[Fragment, ...]" = ()
+    """Further steps that the same span tells of, each with ids of its own."""
 
 
 class Dialect(Protocol):

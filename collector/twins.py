@@ -1,0 +1,99 @@
+"""Records of the very same call by two instrumentations: how they are found, and which of them is believed."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import NamedTuple
+
+from collector.dialects.base import Fragment
+from collector.folding import fill
+from collector.traces import remember
+from detectors.model import Step, StepKind
+
+_PER_KEY = 8
+"""Records that are alike and remembered at once: as many calls may run side by side."""
+
+
+class _Known(NamedTuple):
+    seq: int
+    source: str
+    authority: int
+
+
+class Twins:
+    """Remembers records of calls by the ids they share with their twins, and where they have none by what they say."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_key: OrderedDict[Hashable | None, tuple[_Known, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def note(self, tenant: str, fragment: Fragment, step: Step) -> None:
+        """Remembers a record that became the step."""
+        known = _Known(step.seq, fragment.source, fragment.authority)
+        if fragment.twin_key:
+            remember(self._by_key, (tenant, step.kind, fragment.twin_key), (known,), self._limit)
+        if fragment.source and (likeness := _likeness(tenant, step)) is not None:
+            others = self._by_key.get(likeness, ())
+            remember(self._by_key, likeness, (*others[1 - _PER_KEY :], known), self._limit)
+
+    def restore(self, tenant: str, step: Step) -> None:
+        """After a restart: the ids of a recorded step."""
+        twin_key = step.call_id if step.kind is StepKind.TOOL else step.response_id
+        if twin_key:
+            remember(self._by_key, (tenant, step.kind, twin_key), (_Known(step.seq, "", 0),), self._limit)
+
+    def of(self, tenant: str, fragment: Fragment, step: Step, steps: Mapping[int, Step], nested: Callable[[Step], bool]) -> Step | None:
+        """The step of another record of this very call; None where there is none.
+
+        Where one span stands above the other they are no twins: then the outer one wraps the inner one.
+        """
+        for known in self._by_key.get((tenant, step.kind, fragment.twin_key), ()) if fragment.twin_key else ():
+            one = steps.get(known.seq)
+            # The same id at another time is a sender that reuses ids, not a twin.
+            if one is not None and one.started_ns <= step.ended_ns and step.started_ns <= one.ended_ns:
+                return one
+        for known in reversed(self._by_key.get(_likeness(tenant, step), ())) if fragment.source else ():
+            one = steps.get(known.seq) if known.source != fragment.source else None
+            if one is not None and _may_be_one(one, step) and not nested(one):
+                return one
+        return None
+
+    def combined(self, tenant: str, fragment: Fragment, known: Step, step: Step) -> Step:
+        """What is known of a call from two records: the more believed one's facts, else those of the one that ended first."""
+        keys = ((tenant, step.kind, fragment.twin_key), _likeness(tenant, step))
+        believed = next((one.authority for key in keys for one in self._by_key.get(key, ()) if one.seq == known.seq), 0)
+        if (fragment.authority, -step.ended_ns, step.span_id) > (believed, -known.ended_ns, known.span_id):
+            return fill(step, known, seq=known.seq, session=known.session)
+        return fill(known, step)
+
+
+def _likeness(tenant: str, step: Step) -> Hashable | None:
+    if step.kind is not StepKind.LLM:
+        return None
+    if step.error is True and not step.response_id:
+        return (tenant, "failed", step.service_name, step.service_instance)
+    if step.input_tokens and step.output_tokens and step.trace_id:
+        return (tenant, "said", step.trace_id, step.input_tokens, step.output_tokens)
+    return None
+
+
+def _may_be_one(known: Step, step: Step) -> bool:
+    """Whether two records that are alike are of one call: one ran within the other, and nothing tells them apart."""
+    outer, inner = (known, step) if known.ended_ns - known.started_ns >= step.ended_ns - step.started_ns else (step, known)
+    if outer.started_ns > inner.started_ns or inner.ended_ns > outer.ended_ns:
+        return False
+    if known.response_id and step.response_id and known.response_id != step.response_id:
+        return False
+    if known.error_class is not step.error_class and known.error and step.error:
+        return False
+    return _same_model(known.model, step.model)
+
+
+def _same_model(one: str | None, other: str | None) -> bool:
+    """Whether the names may be of one model: a prefix tells the vendor, a suffix the date."""
+    if one is None or other is None:
+        return True
+    one, other = one.rpartition("/")[2], other.rpartition("/")[2]
+    return one.startswith(other) or other.startswith(one)
