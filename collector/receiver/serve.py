@@ -96,4 +96,7 @@ def _bind(host: str, port: int, key: str) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"{key}: cannot listen on {Address(host, port)}: {error.strerror or error}") from None
     bound.setblocking(False)
+    # asyncio sets it only where it knows the protocol of the socket. Without it every answer on a kept connection waits for the
+    # acknowledgement of the one before: 44 ms instead of half a millisecond.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound
