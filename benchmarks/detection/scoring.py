@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
+from scipy.special import betaincinv  # type: ignore[import-untyped]
 
 from benchmarks.detection.labelled import LOOPS
 from benchmarks.detection.running import Fire, Level, Run
@@ -180,18 +181,4 @@ def upper_bound(failures: int, trials: int, confidence: float = 0.95) -> float:
     """
     if failures >= trials:
         return 1.0
-    low, high = failures / trials, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(failures, trials, middle) > 1 - confidence else (low, middle)
-    return high
-
-
-def _at_most(failures: int, trials: int, share: float) -> float:
-    """The probability of so many failures or fewer."""
-    term = (1 - share) ** trials
-    total = term
-    for count in range(failures):
-        term *= (trials - count) / (count + 1) * share / (1 - share) if share < 1 else 0.0
-        total += term
-    return total
+    return float(betaincinv(failures + 1, trials - failures, confidence))
