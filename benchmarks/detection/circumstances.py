@@ -31,6 +31,23 @@ def far_longer_than_usual(draft: Draft) -> None:
     draft.work(usual * 3)
 
 
+@positive("cost_runaway")
+def spends_far_more_than_usual(draft: Draft) -> None:
+    """Flat cost, no budget, and in sum many times what a session of its type costs."""
+    _tools_only(draft)
+    draft.tokens = 30_000
+    usual = 0.2
+    draft.usual(cost_usd=2 * usual)
+    spent = 0.0
+    while spent < 40 * usual:
+        draft.tokens = draft.dice.randint(80_000, 84_000)
+        draft.say(draft.writer.text(1), spoken=200)
+        draft.work(1)
+        spent += float(draft.steps[-2].cost_usd or 0)
+        if draft.onset is None and spent > 5 * usual:
+            draft.trouble()
+
+
 @positive("zombie")
 def goes_on_after_the_halt(draft: Draft) -> None:
     """Halted, and still at work minutes later."""
@@ -66,6 +83,17 @@ def twice_the_usual(draft: Draft) -> None:
     _tools_only(draft)
     draft.usual(steps=40, duration_s=130)
     draft.work(58)
+
+
+@negative
+def spends_twice_the_usual(draft: Draft) -> None:
+    """Flat cost, and in sum twice what a session of its type costs."""
+    _tools_only(draft)
+    draft.usual(cost_usd=2.0)
+    for _ in range(20):
+        draft.tokens = draft.dice.randint(38_000, 42_000)
+        draft.say(draft.writer.text(1), spoken=100)
+        draft.work(1)
 
 
 @negative

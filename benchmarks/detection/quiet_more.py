@@ -112,3 +112,15 @@ def reworded_once(draft: Draft) -> None:
         draft.call(writer.tool("search"), {writer.argument: next(questions)}, writer.pick(writer.all["nothing"]))
         draft.call(writer.tool("search"), {writer.argument: next(questions)}, writer.text(4))
         draft.work(draft.dice.randint(2, 4))
+
+
+@negative
+def form_described_alike(draft: Draft) -> None:
+    """Field after field filled in, and the whole page described after each: all that changes is what was typed."""
+    writer = draft.writer
+    fields = [f"{writer.word()} {number}" for number in range(draft.dice.randint(6, 12))]
+    values = dict.fromkeys(fields, "")
+    for field in fields:
+        values[field] = f"{writer.name()} {writer.number()}"
+        page = "; ".join(f"{name}: {value or 'empty'}" for name, value in values.items())
+        draft.call(writer.tool("write"), {"field": field, "value": values[field]}, f"Form of {draft.subject}. {page}")

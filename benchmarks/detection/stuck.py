@@ -114,6 +114,19 @@ def rereading(draft: Draft) -> None:
 
 
 @positive("no_progress", "soft_loop")
+def standing_still(draft: Draft) -> None:
+    """Several tools in changing order, arguments varied, and every result made of words that were all there before."""
+    before(draft)
+    writer, dice = draft.writer, draft.dice
+    known = {slot: [writer.fact() for _ in range(4)] for slot in ("search", "read", "list", "ask")}
+    draft.trouble()
+    for _ in rounds(draft, 18, 30):
+        slot = dice.choice(sorted(known))
+        words = dice.sample([*draft.subject.split(), *draft.aspect.split(), "again", "all", "more"], 3)
+        draft.call(writer.tool(slot), {writer.argument: " ".join(words)}, " ".join(dice.sample(known[slot], 4)))
+
+
+@positive("no_progress", "soft_loop")
 def planning_forever(draft: Draft) -> None:
     """A model that announces the same plan again and again, and calls nothing."""
     before(draft)

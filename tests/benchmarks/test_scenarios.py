@@ -10,7 +10,7 @@ from benchmarks.detection.writer import HALVES, Writer, lexicon
 from detectors import DETECTORS
 from detectors.checks import AnyDetector
 
-DIGEST = "bcae09f18c8ac62d4a44bbff56237a9a"
+DIGEST = "99461fc3c74a5c66902463c4e9146f50"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
 
 KNOWN_FALSE_HALTS = {"batch_long_acknowledgement", "delegation_acknowledged", "polling_declared", "sampling", "transfers_with_work"}
