@@ -13,6 +13,7 @@ from detectors.cost_runaway import CostRunaway
 from detectors.credential_failure import CredentialFailure
 from detectors.exact_loop import ExactLoop
 from detectors.max_steps import MaxSteps
+from detectors.no_progress import NoProgress
 from detectors.ping_pong import PingPong
 from detectors.retry_storm import RetryStorm
 from detectors.soft_loop import SoftLoop
@@ -25,6 +26,7 @@ DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (
     PingPong,
     ExactLoop,
     SoftLoop,
+    NoProgress,
     CostRunaway,
     ContextOverflow,
     MaxSteps,

@@ -110,7 +110,7 @@ def step_json(step: Step, *, session_id: str, number: int, features: StepFeature
 
 
 def finding_json(finding: Finding) -> dict[str, Any]:
-    """A `Finding` of the contract. `step` and `first_step` are commit sequence numbers, as steps carry them in `seq`."""
+    """A `Finding` of the contract. `step` and `first_step` count the session's steps; `…_seq` are commit sequence numbers, as in `seq`."""
     return {
         "id": finding.id,
         "session_id": finding.session.session_id if finding.session else None,
@@ -121,8 +121,10 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "severity": finding.severity.value,
         "halt_eligible": finding.halt_eligible,
         "score": round(finding.score, 4),
-        "step": finding.step_seq,
-        "first_step": finding.first_step_seq,
+        "step": finding.step,
+        "first_step": finding.first_step,
+        "step_seq": finding.step_seq,
+        "first_step_seq": finding.first_step_seq,
         "span_id": finding.span_id or None,
         "trace_id": finding.trace_id or None,
         "at": time_json(finding.at_ns),

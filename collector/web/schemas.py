@@ -131,8 +131,10 @@ class Finding(Answered):
     severity: Severity
     halt_eligible: bool
     score: float
-    step: int = Field(description="`seq` of the step it was found at")
-    first_step: int = Field(description="`seq` of the step where the pattern began")
+    step: int = Field(description="Number of the step it was found at, counted over the session's steps from 1; 0: not known")
+    first_step: int = Field(description="Number of the step where the pattern began")
+    step_seq: int = Field(description="`seq` of the step it was found at")
+    first_step_seq: int = Field(description="`seq` of the step where the pattern began")
     span_id: str | None
     trace_id: str | None
     at: Time | None
