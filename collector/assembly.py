@@ -7,8 +7,9 @@ A token is charged once: records of one call (twins) and spans that wrap others 
 Everything here is a function of the fragments in their order and of the events that `restore` was given.
 """
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -35,6 +36,7 @@ from detectors.model import (
 Pricer = Callable[[Step], Step]
 """Fills cost, cost basis and context window of an `llm` step."""
 
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _NESTING = frozenset({StepKind.LLM, StepKind.TOOL})
 
 
@@ -235,13 +237,24 @@ class Assembler(Ownership):
 
     # Restart
 
-    def restore(self, events: Iterable[Event]) -> None:
-        """Learns again from recorded events what it knew when it made them. Emits nothing."""
+    def restore(self, events: Sequence[Event], parents: Iterable[tuple[str, str, str, str]] = ()) -> None:
+        """Learns again from recorded events what it knew when it made them. Emits nothing.
+
+        `parents` are (tenant, trace id, span id, parent span id) of recent spans: those that are no steps left no event.
+        """
+        told = {(event.session.tenant, event.trace_id) for event in events if isinstance(event, Step)}
+        for tenant, trace_id, span_id, parent in parents:
+            trace = self._traces.of(tenant, trace_id) if (tenant, trace_id) in told else None
+            if trace is not None:
+                self._traces.span(trace, span_id, parent)
+        named = {event.session for event in events if isinstance(event, TraceJoined)}
         for event in events:
             self._seq = max(self._seq, event.seq)
             if isinstance(event, SessionsMerged):
                 self._aliases[event.absorbed] = event.session
                 self._calls.merge(event.session, event.absorbed)
+                if event.session not in named:
+                    self._restore_nameless(event.session)
             elif isinstance(event, TraceJoined):
                 trace = self._traces.of(event.session.tenant, event.trace_id)
                 if trace is not None:
@@ -261,6 +274,13 @@ class Assembler(Ownership):
                 info = trace.spans.get(event.was.span_id) if trace is not None else None
                 if info is not None and info.step_seq == event.was.seq:
                     info.step_seq, info.counted_seq = 0, info.inner_seq
+
+    def _restore_nameless(self, key: SessionKey) -> None:
+        """A session named after its trace is known by its steps, but one that only took over others has none of its own."""
+        trace = self._traces.of(key.tenant, key.session_id) if _TRACE_ID.fullmatch(key.session_id) else None
+        if trace is not None and trace.fallback is None:
+            trace.fallback = key
+            trace.sessions[key] = None
 
     def _restore_step(self, step: Step) -> None:
         session = self.survivor(step.session)

@@ -29,7 +29,7 @@ from detectors.model import Event, Finding, Halted, Released, SessionKey, Sessio
 logger = logging.getLogger(__name__)
 
 RESTORED_EVENTS = 200_000
-"""How many of the newest events are read at start to know traces, twins and tool calls again."""
+"""How many of the newest events and spans are read at start to know traces, twins and tool calls again."""
 RESTORED_SESSIONS = 5_000
 """How many sessions with open findings are made again at start; the others when they speak."""
 OWED = 10_000
@@ -98,7 +98,7 @@ class Core:
 
     def _assembler(self) -> Assembler:
         assembler = Assembler(price=self.prices.priced, first_seq=self.store.last_seq() + 1)
-        assembler.restore(self.store.tail(RESTORED_EVENTS))
+        assembler.restore(self.store.tail(RESTORED_EVENTS), self.store.parents(RESTORED_EVENTS))
         return assembler
 
     def _catch_up(self) -> None:
@@ -258,8 +258,6 @@ class Core:
         decision = decide(
             finding, mode=self.policy.mode(finding.detector), budgets_mode=self.config.budgets_mode, active=active.verb if active else None
         )
-        if decision.armed.verb is not None:
-            self.telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
         if decision.act.verb is not None:
             try:
                 self.request(
@@ -274,6 +272,8 @@ class Core:
                 raise
             except OvercurrentError as error:
                 logger.error("session %s: %s was not requested: %s", finding.session, decision.act, error.message)  # noqa: TRY400
+        if decision.armed.verb is not None:  # counted here, so that one which a store refused is counted once
+            self.telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
 
     def request(
         self,

@@ -57,6 +57,9 @@ class Store(Protocol):
     def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
         """Yields (tenant, trace id, span id) of the newest `limit` spans, in no particular order."""
 
+    def parents(self, limit: int) -> Iterator[tuple[str, str, str, str]]:
+        """Yields (tenant, trace id, span id, parent span id) of the newest `limit` spans that have a parent."""
+
     def log_keys(self, limit: int) -> Iterator[bytes]:
         """Yields the keys of the newest `limit` log records."""
 

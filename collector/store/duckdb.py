@@ -122,6 +122,13 @@ class DuckDBStore:
         rows = self._read("SELECT tenant, trace_id, span_id FROM spans ORDER BY commit_seq DESC LIMIT ?", [limit])
         yield from ((str(tenant), str(trace), str(span)) for tenant, trace, span in rows)
 
+    def parents(self, limit: int) -> Iterator[tuple[str, str, str, str]]:
+        rows = self._read(
+            "SELECT tenant, trace_id, span_id, parent_span_id FROM spans WHERE parent_span_id IS NOT NULL ORDER BY commit_seq DESC LIMIT ?",
+            [limit],
+        )
+        yield from ((str(tenant), str(trace), str(span), str(parent)) for tenant, trace, span, parent in rows)
+
     def log_keys(self, limit: int) -> Iterator[bytes]:
         yield from (bytes(row[0]) for row in self._read("SELECT log_key FROM logs ORDER BY commit_seq DESC LIMIT ?", [limit]))
 

@@ -18,6 +18,7 @@ class MemoryStore:
         """Every emission of a finding, in order."""
         self._seq = 0
         self._span_keys: list[tuple[str, str, str]] = []
+        self._parents: list[tuple[str, str, str, str]] = []
         self._log_keys: list[bytes] = []
 
     def append(self, commit: Commit) -> None:
@@ -29,6 +30,11 @@ class MemoryStore:
                 self._events[session].append(event)
         self._seq = max(self._seq, commit.seq)
         self._span_keys.extend((tenant, span.trace_id, span.span_id) for tenant, span in zip(commit.tenants, commit.spans, strict=True))
+        self._parents.extend(
+            (tenant, span.trace_id, span.span_id, span.parent_span_id)
+            for tenant, span in zip(commit.tenants, commit.spans, strict=True)
+            if span.parent_span_id
+        )
         self._log_keys.extend(commit.log_keys)
 
     def append_findings(self, findings: Sequence[Finding]) -> None:
@@ -42,6 +48,9 @@ class MemoryStore:
 
     def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
         yield from self._span_keys[-limit:]
+
+    def parents(self, limit: int) -> Iterator[tuple[str, str, str, str]]:
+        yield from self._parents[-limit:]
 
     def log_keys(self, limit: int) -> Iterator[bytes]:
         yield from self._log_keys[-limit:]

@@ -54,7 +54,7 @@ def pipeline(run: Run, store: Failing) -> tuple[Pipeline, Watching]:
 
     def recover() -> Assembler:
         assembler = Assembler(price=run.assembler._price, first_seq=store.last_seq() + 1)
-        assembler.restore(store.tail(100_000))
+        assembler.restore(store.tail(100_000), store.parents(100_000))
         return assembler
 
     return Pipeline(store=store, assembler=run.assembler, sessions=run.sessions, observer=watching, recover=recover), watching

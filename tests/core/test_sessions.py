@@ -94,12 +94,12 @@ def test_a_merge_sums_up() -> None:
 
 def test_findings_keep_their_ids_through_a_merge() -> None:
     run = Run()
-    for made in loop("t", rounds=6):
+    for made in loop("t", rounds=4):
         run.send(made)
     before = told(run.findings)
     assert before
-    run.send(llm("x", trace="t", session="s", at=59))
-    for made in loop("t", rounds=8, first=6):
+    run.send(llm("x", trace="t", session="s", at=39))
+    for made in loop("t", rounds=10, first=4):
         run.send(made)
     assert told(run.findings)[: len(before)] == before
     ids = {found.detector: found.id for found in run.findings[: len(before)]}

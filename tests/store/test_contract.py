@@ -107,7 +107,7 @@ def test_an_empty_store_answers_every_question(store: Store) -> None:
     assert store.sessions_after(0) == []
     assert store.findings(FindingQuery()) == []
     assert store.emissions([A]) == set()
-    assert list(store.span_keys(10)) == list(store.log_keys(10)) == []
+    assert list(store.span_keys(10)) == list(store.log_keys(10)) == list(store.parents(10)) == []
 
 
 def test_no_session_has_no_events_and_no_findings(store: Store) -> None:
@@ -169,6 +169,13 @@ def test_keys_of_the_newest_telemetry_recognise_repetitions(store: Store) -> Non
     assert set(store.span_keys(2)) == {("default", f"{n:032x}", f"{n:016x}") for n in (4, 5)}
     assert set(store.log_keys(2)) == {bytes([4, 0]), bytes([5, 0])}
     assert len(list(store.span_keys(100))) == 5
+
+
+def test_parents_tell_how_the_newest_spans_hang_together(store: Store) -> None:
+    store.append(commit(spans=[span(1), span(2, parent_span_id="p2")], seq=1))
+    store.append(commit(spans=[span(3, parent_span_id="p3")], seq=2))
+    assert set(store.parents(9)) == {("default", f"{n:032x}", f"{n:016x}", f"p{n}") for n in (2, 3)}
+    assert [parent for *_, parent in store.parents(1)] == ["p3"]
 
 
 ODD_STEPS = {
@@ -320,6 +327,7 @@ def test_a_lost_connection_refuses_once_and_is_made_anew(duck: DuckDBStore) -> N
 READS: dict[str, Callable[[Store], object]] = {
     "last_seq": lambda store: store.last_seq(),
     "span_keys": lambda store: list(store.span_keys(1)),
+    "parents": lambda store: list(store.parents(1)),
     "log_keys": lambda store: list(store.log_keys(1)),
     "events": lambda store: store.events([A]),
     "tail": lambda store: store.tail(1),
