@@ -153,6 +153,24 @@ def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
     return compared and any(value not in used[key] for key, value in now.items())
 
 
+def is_another_errand(text: str, calls: deque[Call]) -> bool:
+    """Whether the request differs from at least two earlier ones in one and the same word, which none of them had.
+
+    For agents: "Edit chapter four." after "Edit chapter three." is another errand. For a search it may be the same question.
+    """
+    ours = _TOKENS.findall(text)
+    places: list[int] = []
+    for call in calls:
+        theirs = _TOKENS.findall(call.arguments)
+        if len(theirs) == len(ours):
+            differ = [place for place, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other]
+            if not differ:
+                return False
+            if len(differ) == 1:
+                places += differ
+    return len(places) > 1 and len(set(places)) == 1
+
+
 def _counted_on(new: str, old: str) -> bool:
     """Whether two texts differ in one word alone, and that only in its figures: `key7`, `key8`."""
     ours, theirs = _TOKENS.findall(new), _TOKENS.findall(old)

@@ -23,6 +23,7 @@ from detectors.calls import (
     clip,
     goes_through_a_list,
     identify,
+    is_another_errand,
     most_similar,
     most_similar_result,
     news,
@@ -202,6 +203,12 @@ class FeatureState:
             arguments=call.arguments,
         )
 
+    @staticmethod
+    def _lists(step: Step, call: Call, tool: _Tool) -> bool:
+        if goes_through_a_list(call.arguments, tool.calls):
+            return True
+        return step.kind is StepKind.AGENT and is_another_errand(call.arguments, tool.calls)
+
     def _called(self, step: Step, key: str, arguments: str | None, result: str | None) -> StepFeatures:
         """Compares a call with the remembered calls of the same tool."""
         tool = self._tool(key)
@@ -258,7 +265,7 @@ class FeatureState:
             polls=stale and same is not None and reads_as_polling(name, answer, total),
             writes=stale and reads_as_write(name),
             asks=stale and reads_as_question(name),
-            enumerates=stale and same is None and goes_through_a_list(call.arguments, tool.calls),
+            enumerates=stale and same is None and self._lists(step, call, tool),
             argument_news=news(call, tool.calls) if stale and same is None else 0,
             arguments=call.arguments,
             result=call.result,

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +21,12 @@ _ORDINALS: Final = 512
 
 OnError = Callable[[str, Step | Tick, Exception], None]
 """Called with the detector's name, what it was looking at, and what it raised."""
+
+
+@cache
+def _usual(config: type[msgspec.Struct]) -> msgspec.Struct:
+    """The default config: frozen, so that all sessions may share it."""
+    return config()
 
 
 class Episode(msgspec.Struct):
@@ -90,7 +97,7 @@ class DetectorHost:
         self.dropped: set[str] = set()
         self._features = FeatureState()
         self._watches = {
-            kind.name: _Watch(kind, (configs or {}).get(kind.name) or kind.Config(), (modes or {}).get(kind.name, "shadow"))
+            kind.name: _Watch(kind, (configs or {}).get(kind.name) or _usual(kind.Config), (modes or {}).get(kind.name, "shadow"))
             for kind in detectors
         }
         self._by_kind = self._dispatch()
@@ -173,6 +180,7 @@ class DetectorHost:
             for episode in watch.episodes:
                 episode.open = False
         self._released_seq = self._last_seq
+        self.context.halted_at_ns = None
         self.context.grace_until_step = self.context.steps + grace_steps
 
     def open_episodes(self) -> dict[str, Episode]:

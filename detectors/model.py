@@ -219,6 +219,14 @@ class TraceJoined(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     trace_id: str
 
 
+class Identified(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="identified"):
+    """`session` is also known by `conversation_id`: a conversation, thread, run or workflow id that others may share."""
+
+    seq: int
+    session: SessionKey
+    conversation_id: str
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="tick"):
     """Time passed: event time reached `at_ns`. Written into the stream by the shell, so that silence is noticed."""
 
@@ -264,6 +272,8 @@ class BaselineSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     seq: int
     agent_type: str
     version: str
+    sessions: int = 0
+    """How many sessions it rests on."""
     measures: dict[str, dict[str, float]]
     at_ns: int
 
@@ -319,6 +329,7 @@ Event = (
     | SessionsMerged
     | WorkflowJoined
     | TraceJoined
+    | Identified
     | Tick
     | Halted
     | Released
@@ -348,6 +359,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     session: SessionKey | None
     workflow_id: str | None = None
+    sessions: tuple[SessionKey, ...] = ()
+    """The sessions that take part, where it is about several: a halt halts these."""
     detector: str
     halt_reason: str | None
     severity: Severity

@@ -12,7 +12,7 @@ from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.exact_loop import ExactLoop
 from detectors.features import StepFeatures
 from detectors.host import DetectorHost
-from detectors.model import Finding, Severity, Step, Tick, finding_id
+from detectors.model import Finding, Severity, Step, StepKind, Tick, finding_id
 from detectors.testing import KEY, agent, llm, session, tool
 
 
@@ -190,3 +190,48 @@ def test_run_counts_as_the_host_does() -> None:
         testing.count(context, step)
     mine = (context.steps, context.llm_calls, context.tool_calls, context.cost_usd)
     assert mine == (watched.context.steps, watched.context.llm_calls, watched.context.tool_calls, watched.context.cost_usd)
+
+
+class OnlyModels(ToldByName):
+    """The same, for model calls alone, and quiet while the other has spoken."""
+
+    name: ClassVar[str] = "only_models"
+    kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
+    yields_to: ClassVar[tuple[str, ...]] = ("told_by_name",)
+
+
+def test_a_detector_sees_only_its_kinds() -> None:
+    watched = DetectorHost(KEY, detectors=(OnlyModels,))
+    steps = session(tool("critical"), llm("critical"))
+    assert [[each.step_seq for each in watched.observe(step)[1]] for step in steps] == [[], [2]]
+
+
+def test_what_another_says_more_precisely_is_not_said_again() -> None:
+    watched = DetectorHost(KEY, detectors=(ToldByName, OnlyModels))
+    found = [(each.detector, each.severity.value) for step in session(llm("warning"), llm("halt")) for each in watched.observe(step)[1]]
+    assert found == [("told_by_name", "warning"), ("told_by_name", "critical")]
+
+
+def test_findings_number_the_steps_of_the_session_whatever_their_sequence() -> None:
+    watched = host()
+    steps = [msgspec.structs.replace(step, seq=step.seq * 100) for step in session(*(tool(n) for n in ("a", "b", "critical")))]
+    (finding,) = [each for step in steps for each in watched.observe(step)[1]]
+    assert (finding.step, finding.first_step, finding.step_seq) == (3, 3, 300)
+    assert watched.numbered == 3
+    assert watched.rebuild([steps[0], steps[2]]) == []
+    assert watched.numbered == 2
+
+
+def test_long_sessions_are_numbered_on() -> None:
+    watched = host()
+    for step in session(*(tool("x") for _ in range(1000))):
+        watched.observe(step)
+    (finding,) = watched.observe(session(tool("critical"), first_seq=1001)[0])[1]
+    assert finding.step == 1001
+
+
+def test_a_release_ends_the_halt_that_zombies_are_measured_by() -> None:
+    watched = host()
+    watched.context.halted_at_ns = 5
+    watched.release(0)
+    assert watched.context.halted_at_ns is None
