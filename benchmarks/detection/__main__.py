@@ -22,7 +22,7 @@ _INTRODUCTION = """\
 Written by `python -m benchmarks.detection`; do not edit. Detectors at their defaults: {names}.
 
 Own corpus: {sessions} constructed sessions of {scenarios} scenarios, {positives} with trouble and {negatives} healthy ones that look
-like it; {steps} steps; digest `{digest}`. The tune and the test half have no text, tool, agent or topic in common, but their
+like it; {steps} steps; digest `{digest}`. The tune and the test half have no tool, agent, topic or template in common, but their
 scenarios are the same: good figures here say that a known pattern is recognised in other words, not that unknown patterns are.
 
 A session counts once. Found: what should fire did, two steps before the onset or later. Early: it fired before that, a false

@@ -1,6 +1,6 @@
 """The project's own corpus: labelled sessions made from a seed, and as many healthy ones as one likes.
 
-`sessions()` makes trouble and its look-alikes in two halves that share no text, tool or agent: thresholds may be looked at on
+`sessions()` makes trouble and its look-alikes in two halves that share no template, tool or topic: thresholds may be looked at on
 `tune` only. `healthy()` makes sessions of many shapes and lengths in which nothing is wrong, to bound how often a session
 would be halted for nothing.
 """

@@ -209,7 +209,9 @@ def ping_pong_handoff_tools(draft: Draft) -> None:
     for number in rounds(draft, 10, 18):
         me, other = (first, second) if number % 2 else (second, first)
         draft.say(draft.writer.ask(draft.subject, draft.aspect), agent=me)
-        draft.call(f"transfer_to_{other}", {}, f"Transferred to {other}.", agent=me, silent=True)
+        draft.call(
+            draft.writer.tool("transfer") + other, {}, f"{other}: {draft.writer.pick(draft.writer.all['done'])}", agent=me, silent=True
+        )
 
 
 @positive("ping_pong")

@@ -106,7 +106,7 @@ def classification(draft: Draft) -> None:
     writer = draft.writer
     labels = [writer.word() for _ in range(3)]
     for item in writer.items(draft.dice.randint(10, 25)):
-        draft.call("classify", {"id": item, "text": writer.text(1)}, {"label": writer.pick(labels)})
+        draft.call(draft.writer.tool("classify"), {"id": item, "text": writer.text(1)}, {"label": writer.pick(labels)})
 
 
 @negative
@@ -134,7 +134,7 @@ def checks_all_clear(draft: Draft) -> None:
     """A check of every host, file or account, each in order."""
     writer = draft.writer
     for item in writer.items(draft.dice.randint(6, 18)):
-        draft.call("check_compliance", {"target": item}, {"violations": [], "status": "pass"})
+        draft.call(draft.writer.tool("comply"), {"target": item}, writer.fill(writer.pick(writer.all["passes"])))
 
 
 @negative
@@ -220,8 +220,8 @@ def one_tool(draft: Draft) -> None:
     """An agent whose only tool runs commands."""
     writer = draft.writer
     for _ in many(draft, 15, 45):
-        command = f"{writer.pick(['ls', 'cat', 'rg', 'sed -n 1,40p', 'wc -l', 'git show'])} {writer.item()}"
-        draft.call("bash", {"command": command}, writer.text(draft.dice.randint(1, 7)))
+        command = f"{writer.pick(writer.all['commands'])} {writer.item()}"
+        draft.call(draft.writer.tool("shell"), {"command": command}, writer.text(draft.dice.randint(1, 7)))
 
 
 @negative
@@ -231,7 +231,11 @@ def one_tool_silent(draft: Draft) -> None:
     for _ in many(draft, 10, 25):
         item = writer.item()
         quiet = draft.dice.random() < 0.5
-        draft.call("bash", {"command": f"{'mv' if quiet else 'cat'} {item} {'backup/' if quiet else ''}"}, "" if quiet else writer.text(4))
+        draft.call(
+            draft.writer.tool("shell"),
+            {"command": f"{'mv' if quiet else 'cat'} {item} {'backup/' if quiet else ''}"},
+            "" if quiet else writer.text(4),
+        )
 
 
 @negative
@@ -309,7 +313,7 @@ def token_refreshed(draft: Draft) -> None:
     draft.work(3)
     arguments = {writer.unit: writer.item()}
     draft.call(writer.tool("read"), arguments, writer.failure("auth"), failed=True)
-    draft.call("refresh_token", {}, "ok")
+    draft.call(draft.writer.tool("token"), {}, "ok")
     draft.call(writer.tool("read"), arguments, writer.text(4))
     draft.work(5)
 
@@ -331,7 +335,11 @@ def monitoring(draft: Draft) -> None:
     """The same reading taken again and again; the figures move."""
     writer, item = draft.writer, draft.writer.item()
     for _ in many(draft, 10, 25):
-        draft.call("read_metrics", {"target": item}, {"cpu": writer.number(99), "memory": writer.number(999), "requests": writer.number()})
+        draft.call(
+            draft.writer.tool("metrics"),
+            {"target": item},
+            {"cpu": writer.number(99), "memory": writer.number(999), "requests": writer.number()},
+        )
 
 
 @negative
@@ -350,7 +358,7 @@ def translation(draft: Draft) -> None:
     writer = draft.writer
     questions, _ = writer.foreign(writer.pick(sorted(writer.all["languages"])))
     for question in islice(questions, draft.dice.randint(8, 20)):
-        draft.call("translate", {"text": f"{question} {writer.name()}", "to": "en"}, writer.fact())
+        draft.call(draft.writer.tool("translate"), {"text": f"{question} {writer.name()}", "to": "en"}, writer.fact())
 
 
 @negative

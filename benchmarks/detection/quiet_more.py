@@ -18,18 +18,18 @@ def work_queue(draft: Draft) -> None:
     writer = draft.writer
     for _ in many(draft, 6, 15):
         task = writer.number(99999)
-        draft.call("next_task", {}, {"task": task, "text": writer.fact()})
-        draft.call("finish_task", {"task": task, "outcome": writer.text(1)}, "ok")
+        draft.call(draft.writer.tool("next"), {}, {"task": task, "text": writer.fact()})
+        draft.call(draft.writer.tool("finish"), {"task": task, "outcome": writer.text(1)}, "ok")
 
 
 @negative
 def clean_check_after_each_edit(draft: Draft) -> None:
     """Another file edited each time, and the same check, clean each time."""
     writer = draft.writer
-    clean = writer.pick(["All checks passed.", "0 problems", "no issues found", "clean"])
+    clean = writer.pick(writer.all["clean"])
     for item in writer.items(draft.dice.randint(6, 14)):
         draft.call(writer.tool("write"), {writer.unit: item, "content": writer.text(2)}, "ok")
-        draft.call("lint", {}, clean)
+        draft.call(draft.writer.tool("lint"), {}, clean)
 
 
 @negative
@@ -39,8 +39,8 @@ def rate_limited(draft: Draft) -> None:
     draft.work(3)
     arguments = {writer.unit: writer.item()}
     for number in range(draft.dice.randint(2, 3)):
-        draft.call(writer.tool("read"), arguments, "429 Too Many Requests: retry later", failed=True)
-        draft.call("sleep", {"seconds": 2 ** (number + 1)}, "ok")
+        draft.call(writer.tool("read"), arguments, writer.pick(writer.all["too_many"]), failed=True)
+        draft.call(draft.writer.tool("sleep"), {"seconds": 2 ** (number + 1)}, "ok")
     draft.call(writer.tool("read"), arguments, writer.text(4))
     draft.work(6)
 
@@ -50,7 +50,7 @@ def clock_between(draft: Draft) -> None:
     """The time asked for between pieces of work."""
     writer = draft.writer
     for _ in many(draft, 4, 9):
-        draft.call("current_time", {}, writer.moment())
+        draft.call(draft.writer.tool("clock"), {}, writer.moment())
         draft.work(draft.dice.randint(1, 3))
 
 
@@ -58,9 +58,9 @@ def clock_between(draft: Draft) -> None:
 def delegation_acknowledged(draft: Draft) -> None:
     """A coordinator that hands out another task each time, always answered with one word."""
     writer = draft.writer
-    worker = writer.agents(2)[1]
+    worker, answer = writer.agents(2)[1], writer.pick(writer.all["done"])
     for item in writer.items(draft.dice.randint(6, 14)):
-        draft.hand(worker, f"Take care of {item}: {writer.fact()}", "Done.")
+        draft.hand(worker, f"Take care of {item}: {writer.fact()}", answer)
 
 
 @negative
@@ -83,7 +83,9 @@ def transfers_with_work(draft: Draft) -> None:
         me, other = (first, second) if number % 2 else (second, first)
         draft.agent = me
         draft.work(draft.dice.randint(2, 4))
-        draft.call(f"transfer_to_{other}", {}, f"Transferred to {other}.", agent=me, silent=True)
+        draft.call(
+            draft.writer.tool("transfer") + other, {}, f"{other}: {draft.writer.pick(draft.writer.all['done'])}", agent=me, silent=True
+        )
 
 
 @negative
@@ -100,7 +102,7 @@ def short_answers(draft: Draft) -> None:
 def sampling(draft: Draft) -> None:
     """The same draw again and again, since many are wanted; the outcomes are few."""
     for _ in many(draft, 10, 25):
-        draft.call("draw_sample", {"from": "urn"}, {"colour": draft.dice.choice(("red", "green", "blue", "white"))})
+        draft.call(draft.writer.tool("sample"), {"from": "urn"}, {"colour": draft.dice.choice(("red", "green", "blue", "white"))})
 
 
 @negative

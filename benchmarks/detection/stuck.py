@@ -62,7 +62,7 @@ def retry_backoff(draft: Draft) -> None:
     draft.trouble()
     for number in rounds(draft, 6, 12):
         draft.call(writer.tool("run"), arguments, message, failed=True)
-        draft.call("sleep", {"seconds": 2**number}, "ok")
+        draft.call(draft.writer.tool("sleep"), {"seconds": 2**number}, "ok")
 
 
 @positive("retry_storm", "no_progress", "ping_pong")

@@ -43,8 +43,8 @@ class Writer:
         return self.dice.choice(values)
 
     def tool(self, slot: str) -> str:
-        """The domain's tool for `search`, `read`, `write`, `run`, `status`, `list`, `ask` or `send`."""
-        name: str = self.own["tools"][slot]
+        """The domain's tool for `search`, `read`, `write`, `run`, `status`, `list`, `ask` or `send`, or one of `other_tools`."""
+        name: str = self.own["tools"].get(slot) or self.all["other_tools"][slot]
         return name
 
     def agents(self, count: int) -> list[str]:
