@@ -23,7 +23,7 @@ from tests.rules.programs import program
 T = TypeVar("T")
 
 OVERCURRENT: Final = str(Path(sys.executable).with_name("overcurrent"))
-PATIENCE_S: Final = 40.0
+PATIENCE_S: Final = 60.0
 """How long a test waits for what must happen. What happens takes a second or two; a loaded machine takes longer."""
 
 
@@ -131,6 +131,8 @@ class Program:
 class Service(Program):
     """`overcurrent serve`, configured by file. It keeps its ports and its data over a restart."""
 
+    program: tuple[str, ...] = (OVERCURRENT,)
+
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         super().__init__("service", folder)
         self.data_dir = self.folder / "data"
@@ -154,7 +156,7 @@ class Service(Program):
             **config,
         }
         file.write_text(yaml.safe_dump(everything), encoding="utf8")
-        self.begin(OVERCURRENT, "serve", "--config", str(file))
+        self.begin(*self.program, "serve", "--config", str(file))
         said = self.ready("listens", lambda: self.said() if "\narmed " in self.said() else None)
         addresses = dict(re.findall(r"^(OTLP/gRPC|OTLP/HTTP|API) +(?:http://)?([\d.]+:\d+)", said, re.MULTILINE))
         self.grpc, self.http, self.web = addresses["OTLP/gRPC"], addresses["OTLP/HTTP"], addresses["API"]

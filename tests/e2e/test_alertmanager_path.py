@@ -1,13 +1,15 @@
 """Finding → metric → rule → alert → notification → halt → runtime, through real Prometheus and Alertmanager.
 
 An armed detector halts by itself, at once. Alertmanager is the second way to the same halt: it asks again and again for as
-long as the finding is open, and so gets through where the first request did not.
+long as the finding is open, and so reaches what was found while the detector was not armed.
 """
 
+import signal
 import sqlite3
-import threading
+import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,54 +55,44 @@ def audit(service: Service, action: str) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute("SELECT * FROM audit WHERE action = ? ORDER BY id", (action,))]
 
 
-def lock_until(service: Service, locked: threading.Event, release: threading.Event) -> None:
-    """Holds the control store as another program would, such as a copy that is being made of it."""
-    with closing(sqlite3.connect(service.data_dir / "control.sqlite", isolation_level=None, timeout=10)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        locked.set()
-        release.wait(60)
-        connection.execute("ROLLBACK")
+class ArmedLater(Service):
+    """A service whose detector is armed while it runs."""
+
+    program = (sys.executable, "-m", "tests.e2e.armed_later")
+
+    def arm(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGUSR1)
 
 
-def test_alertmanager_halts_what_the_service_could_not_record(
-    start_service: Callable[..., Service], start_watch: Callable[[Service], Watch], start_agent: Callable[..., Agent], runtime: Runtime
+def test_alertmanager_halts_what_was_found_before_the_detector_was_armed(
+    start_watch: Callable[[Service], Watch], start_agent: Callable[..., Agent], runtime: Runtime, stack: ExitStack, tmp_path: Path
 ) -> None:
-    service = start_service(soft_loop="halt")
-    agent = start_agent("http", service.http)
-    # The finding arises while the control store takes no writes: the service's own request fails, and is not made again.
-    loop(agent, 6)
-    locked, release = threading.Event(), threading.Event()
-    holder = threading.Thread(target=lock_until, args=(service, locked, release))
-    holder.start()
-    try:
-        assert locked.wait(10)
-        loop(agent, LOOP_CALLS)
-        wait_for("the service's own request fails", lambda: "halt was not requested" in service.said())
-    finally:
-        release.set()
-        holder.join()
-    session = service.get(f"sessions/{agent.session_id}")
-    assert (session["state"], session["halts"], runtime.messages) == ("running", [], [])
-
+    service = stack.enter_context(ArmedLater(tmp_path, config(runtime.url)))
     watch = start_watch(service)
-    assert_alert_travels(watch, paged=True)
+    agent = start_agent("http", service.http)
+    loop(agent, LOOP_CALLS)
+    assert_alert_travels(watch, paged=False)
+    wait_for("the request is refused", lambda: audit(service, "alertmanager.not_armed"))
+    assert service.get(f"sessions/{agent.session_id}")["state"] == "running"
+
+    # The finding was reported once, in shadow: nothing but Alertmanager asks again.
+    service.arm()
     assert agent.halted.wait(30), service.said()
     wait_for("the session is halted", lambda: service.get(f"sessions/{agent.session_id}")["state"] == "halted")
     (halt,) = service.get(f"sessions/{agent.session_id}")["halts"]
-    assert halt["requested_by"] == "anonymous"
-    assert (halt["state"], halt["halt_reason"], halt["note"]) == (
-        "confirmed_stopped",
-        "soft_loop",
-        "Alertmanager: OvercurrentSoftLoopHalt",
-    )
+    (finding,) = [one for one in service.get("findings?detector=soft_loop")["findings"] if one["halt_eligible"]]
+    told = {"state": "confirmed_stopped", "halt_reason": "soft_loop", "note": "Alertmanager: OvercurrentSoftLoopHalt"}
+    assert halt.items() >= {**told, "requested_by": "anonymous", "finding": finding["id"]}.items()
     (message,) = runtime.halts(agent)
     assert message.data["halt_id"] == halt["halt_id"]
-    assert audit(service, "request.halt")[0]["actor"] == halt["requested_by"]
+    assert runtime.forged == 0
+    wait_for("Alertmanager was answered", lambda: audit(service, "alertmanager.halted"))
     assert watch.alertmanager.notified(failed=True) == 0
 
-    # A person's release stands, however often Alertmanager repeats itself.
-    service.post(f"sessions/{agent.session_id}/release", {"note": "it was a test"})
+    # A person's release stands, however often Alertmanager has repeated itself.
     sent = watch.alertmanager.notified()
+    service.post(f"sessions/{agent.session_id}/release", {"note": "it was a test"})
     wait_for("Prometheus sees the finding closed", lambda: not watch.prometheus.query("overcurrent_open_findings > 0"))
     wait_for("Alertmanager has said so", lambda: not watch.alertmanager.alerts("overcurrent-halt") and watch.alertmanager.notified() > sent)
     assert service.get(f"sessions/{agent.session_id}")["state"] == "running"

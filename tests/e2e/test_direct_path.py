@@ -1,7 +1,9 @@
 """From a looping agent to its end, the service alone: real SDK, real sockets, real signatures."""
 
+import sqlite3
+import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,40 @@ def test_halt_waits_for_a_runtime_that_comes_late(stack: ExitStack, tmp_path: Pa
     assert halt["state"] == "confirmed_stopped"
     assert halt["attempts"] > 1
     assert len(runtime.halts(agent)) == 1
+
+
+def hold(file: Path, held: threading.Event, release: threading.Event) -> None:
+    """Keeps the control store to itself, as a program does that copies it."""
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=10)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        held.set()
+        release.wait(60)
+        connection.execute("ROLLBACK")
+
+
+def test_halt_that_could_not_be_recorded_is_made_later(
+    start_service: Callable[..., Service], start_agent: Callable[..., Agent], runtime: Runtime
+) -> None:
+    service = start_service(soft_loop="halt")
+    agent = start_agent("http", service.http)
+    calls = same_search_in_other_words()
+    agent.call(next(calls))
+    agent.flush()
+    held, release = threading.Event(), threading.Event()
+    holder = threading.Thread(target=hold, args=(service.data_dir / "control.sqlite", held, release))
+    holder.start()
+    try:
+        assert held.wait(10)
+        for _ in range(14):
+            agent.call(next(calls))
+        agent.flush()
+        wait_for("the control store refuses", lambda: "database is locked" in service.said())
+        assert runtime.messages == []
+    finally:
+        release.set()
+        holder.join()
+    assert agent.halted.wait(30), service.said()
+    assert_halted(service, runtime, agent)
 
 
 def test_healthy_agent_is_left_alone(start_service: Callable[..., Service], start_agent: Callable[..., Agent], runtime: Runtime) -> None:
