@@ -70,6 +70,8 @@ class Assembler(Ownership):
         if explicit is not None and trace is not None:
             self._bind(trace, explicit, fragment.at_ns)
         session = self._place(trace, fragment, explicit, info)
+        for part in fragment.parts:
+            self.add(tenant, part)
         if session is None:
             self.unplaced += fragment.step is not None
             return
@@ -82,8 +84,6 @@ class Assembler(Ownership):
             self._step(tenant, trace, fragment, info, session)
         for answer in fragment.answers:
             self._settle(session, self._calls.answered(session, fragment, answer))
-        for part in fragment.parts:
-            self.add(tenant, part)
 
     def _span(self, trace: Trace, fragment: Fragment, explicit: SessionKey | None) -> SpanInfo:
         info = self._traces.span(trace, fragment.span_id or "", fragment.parent_span_id)

@@ -65,7 +65,7 @@ class Ownership:
         if trace.bound is not None:
             return self.survivor(trace.bound)
         if trace.fallback is None:
-            if fragment.step is None:
+            if fragment.step is None and not fragment.links and not fragment.joins:
                 return None
             trace.fallback = SessionKey(trace.tenant, fragment.namespace, trace.trace_id)
         return self.survivor(trace.fallback)

@@ -72,14 +72,19 @@ class ToolCalls:
         if not step.asks:
             return []
         session = self._of(key)
-        open_ids = {ask.call_id for ask in session.asks if ask.call_id}
+        open_ids = {ask.call_id: ask for ask in session.asks if ask.call_id}
+        changes: list[Change] = []
         fresh = [
             Ask(ask.call_id, ask.name, ask.arguments, step.seq, place, step.started_ns, step.ended_ns)
             for place, ask in enumerate(step.asks)
             if not (step.seq in session.askers if ask.call_id is None else ask.call_id in open_ids or ask.call_id in session.settled)
         ]
+        for place, asked in enumerate(step.asks):
+            repeated = open_ids.get(asked.call_id) if asked.call_id else None
+            if repeated is not None and not repeated.seq:
+                repeated.seq, repeated.place, repeated.started_ns, repeated.ended_ns = step.seq, place, step.started_ns, step.ended_ns
+                changes += settle(session, repeated.name)
         remember(session.askers, step.seq, None, CLOSED)
-        changes: list[Change] = []
         for ask in fresh:
             session.asks.append(ask)
             if ask.call_id in session.known:
@@ -150,28 +155,13 @@ class ToolCalls:
 
     def answered(self, key: SessionKey, fragment: Fragment, answer: ToolAnswer) -> list[Change]:
         """Notes an outcome that stands in the prompt of a model call; of several prompts the earliest tells."""
-        model = fragment.step
-        if not answer.call_id or model is None:
+        if not answer.call_id:
             return []
         session = self._of(key)
         known = session.outcomes.get(answer.call_id)
-        if known is not None and known.model.started_ns <= model.started_ns:
+        stub = _told_in(key, fragment)
+        if known is not None and known.model.started_ns <= stub.started_ns:
             return []
-        stub = Step(
-            seq=0,
-            session=key,
-            kind=StepKind.TOOL,
-            agent=model.agent,
-            # When it ran is not told: somewhere before the call whose prompt holds its outcome.
-            started_ns=model.started_ns,
-            ended_ns=model.started_ns,
-            trace_id=model.trace_id,
-            span_id=model.span_id,
-            parent_span_id=model.parent_span_id,
-            dialect=model.dialect,
-            service_name=model.service_name,
-            service_instance=model.service_instance,
-        )
         if known is not None:
             known.model = stub
             when = {field: getattr(stub, field) for field in ("started_ns", "ended_ns", "trace_id", "span_id", "parent_span_id", "agent")}
@@ -185,6 +175,10 @@ class ToolCalls:
         if answer.call_id in session.known:
             return changes
         ask = next((ask for ask in session.asks if ask.call_id == answer.call_id), None)
+        if ask is None and answer.arguments is not None and answer.call_id not in session.settled:
+            # The prompt repeats the request too; the model call that made it did not tell, or comes later.
+            ask = Ask(answer.call_id, answer.name, answer.arguments, 0, 0, 0, 0)
+            session.asks.append(ask)
         return changes + (settle(session, ask.name) if ask is not None else [])
 
     def stands_in(self, key: SessionKey, step: Step) -> None:
@@ -197,3 +191,29 @@ class ToolCalls:
             # After a restart.
             said = ToolAnswer(call_id=step.call_id, name=step.name, error=step.error)
             remember(session.outcomes, step.call_id, Outcome(said, msgspec.structs.replace(step, result=None), step.seq), CLOSED)
+
+
+def _told_in(key: SessionKey, fragment: Fragment) -> Step:
+    """What a step that is made from an outcome takes from the record that told it."""
+    model = fragment.step
+    if model is None:
+        at_ns = fragment.at_ns
+        where, span_id = fragment.trace_id or "", fragment.span_id or ""
+        return Step(
+            seq=0, session=key, kind=StepKind.TOOL, agent=fragment.agent, started_ns=at_ns, ended_ns=at_ns, trace_id=where, span_id=span_id
+        )
+    return Step(
+        seq=0,
+        session=key,
+        kind=StepKind.TOOL,
+        agent=model.agent,
+        # When it ran is not told: somewhere before the call whose prompt holds its outcome.
+        started_ns=model.started_ns,
+        ended_ns=model.started_ns,
+        trace_id=model.trace_id,
+        span_id=model.span_id,
+        parent_span_id=model.parent_span_id,
+        dialect=model.dialect,
+        service_name=model.service_name,
+        service_instance=model.service_instance,
+    )

@@ -12,6 +12,9 @@ from detectors.model import Step, StepKind
 _PER_KEY = 8
 """Records that are alike and remembered at once: as many calls may run side by side."""
 
+_SLACK_NS = 50_000_000
+"""By which two records of one call in one trace may differ in time: one of them may be a log record, written later."""
+
 
 class _Known(NamedTuple):
     seq: int
@@ -82,7 +85,8 @@ def _likeness(tenant: str, step: Step) -> Hashable | None:
 def _may_be_one(known: Step, step: Step) -> bool:
     """Whether two records that are alike are of one call: one ran within the other, and nothing tells them apart."""
     outer, inner = (known, step) if known.ended_ns - known.started_ns >= step.ended_ns - step.started_ns else (step, known)
-    if outer.started_ns > inner.started_ns or inner.ended_ns > outer.ended_ns:
+    slack = 0 if known.error and step.error else _SLACK_NS
+    if outer.started_ns > inner.started_ns + slack or inner.ended_ns > outer.ended_ns + slack:
         return False
     if known.response_id and step.response_id and known.response_id != step.response_id:
         return False

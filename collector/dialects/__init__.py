@@ -4,22 +4,32 @@ from functools import lru_cache
 from typing import Final
 
 from collector.dialects.agent_framework import AgentFramework
+from collector.dialects.anthropic_sdk import AnthropicSDK
+from collector.dialects.autogen import AutoGen
 from collector.dialects.base import Dialect, Fragment
 from collector.dialects.claude_code import ClaudeCode
 from collector.dialects.codex_cli import CodexCLI
 from collector.dialects.copilot_cli import CopilotCLI
 from collector.dialects.gemini_cli import GeminiCLI
 from collector.dialects.google_adk import GoogleADK
+from collector.dialects.goose import Goose
+from collector.dialects.haystack import Haystack
 from collector.dialects.langfuse import Langfuse
 from collector.dialects.langsmith import LangSmith
+from collector.dialects.litellm import LiteLLM
 from collector.dialects.logfire import Logfire
 from collector.dialects.mastra import Mastra
+from collector.dialects.mcp import MCP
 from collector.dialects.mlflow import MLflow
+from collector.dialects.openai_agents_otel import OpenAIAgentsOtel
+from collector.dialects.openclaw import OpenClaw
+from collector.dialects.opencode import OpenCode
 from collector.dialects.openinference import OpenInference
 from collector.dialects.openlit import OpenLIT
 from collector.dialects.openllmetry import OpenLLMetry
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.pydantic_ai import PydanticAI
+from collector.dialects.qwen_code import QwenCode
 from collector.dialects.strands import Strands
 from collector.dialects.unknown import Unknown
 from collector.dialects.values import as_text, first_id
@@ -29,6 +39,14 @@ from collector.telemetry_data import LogRecord, Span
 DIALECTS: Final[tuple[Dialect, ...]] = (
     PydanticAI(),
     AgentFramework(),
+    AnthropicSDK(),
+    AutoGen(),
+    LiteLLM(),
+    OpenCode(),
+    QwenCode(),
+    Haystack(),
+    OpenClaw(),
+    Goose(),
     ClaudeCode(),
     CodexCLI(),
     CopilotCLI(),
@@ -43,6 +61,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     Mastra(),
     OpenInference(),
     OpenLLMetry(),
+    OpenAIAgentsOtel(),
+    MCP(),
     Strands(),
     OtelGenAI(),
     Unknown(),
@@ -81,6 +101,10 @@ def fragment_of(span: Span) -> Fragment | None:
         fragment.namespace = as_text(resource["service.namespace"]) or ""
     if fragment.session_id is None:
         fragment.session_id = first_id(resource, "session.id")
+    for part in fragment.parts:
+        part.source, part.trace_id, part.namespace = fragment.source, span.trace_id, fragment.namespace
+        part.at_ns = part.at_ns or fragment.at_ns
+        part.session_id = part.session_id or fragment.session_id
     if span.links:
         fragment.links = tuple((link.trace_id, link.span_id) for link in span.links)
     return fragment

@@ -16,6 +16,8 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     call_id: str | None
     name: str | None = None
+    arguments: str | None = None
+    """What the call was asked for with, where the same prompt repeats that too."""
     result: str | None = None
     error: bool | None = None
 

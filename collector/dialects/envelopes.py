@@ -1,12 +1,11 @@
 """What frameworks wrap around a tool's arguments and result before they write them down."""
 
-import ast
 import re
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.messages import plain_content, unwrapped
 from collector.dialects.steps import Usage, inclusive
-from collector.dialects.values import as_dict, as_id, as_int, as_json, as_text, json_text
+from collector.dialects.values import as_dict, as_id, as_int, as_json, as_text, from_repr, json_text
 
 _NAME: Final = re.compile(r"^[A-Za-z_][\w.-]{0,63}$")
 _CALL: Final = frozenset({"args", "kwargs"})
@@ -69,11 +68,8 @@ def _langchain_arguments(envelope: dict[str, Any]) -> str | None:
     if text.startswith("{"):
         if isinstance(as_json(text), dict):
             return text
-        try:
-            parsed = ast.literal_eval(text)  # Python's repr of a dict
-        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-            return text
-        return json_text(parsed)
+        parsed = from_repr(text)
+        return text if parsed is None else json_text(parsed)
     return text
 
 

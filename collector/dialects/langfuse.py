@@ -80,10 +80,10 @@ class Langfuse:
     def _tool(self, span: Span, name: str | None, agent: str | None) -> Fragment | None:
         attributes = span.attributes
         session, others = _identity(attributes)
-        kind = tool_kind(name)
+        outcome = tool_outcome(attributes.get(_OBS + "output"))
+        kind = tool_kind(name, outcome.text)
         if kind is None:
             return identity_only(span, session, others, agent)
-        outcome = tool_outcome(attributes.get(_OBS + "output"))
         known = _ending(span)
         ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
         if outcome.error and ended.error_message is None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.base import ToolAnswer
-from collector.dialects.values import answer, as_bool, as_dict, as_id, as_json, as_text, ask, json_text
+from collector.dialects.values import answer, as_bool, as_dict, as_id, as_json, as_list, as_text, ask, json_text
 from detectors.model import ToolAsk
 
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
@@ -18,7 +18,7 @@ _TEXT_TYPES: Final = frozenset({"text", "output_text", "input_text"})
 _TOOL_ROLES: Final = frozenset({"tool", "function", "toolmessage"})
 _NOT_SAID: Final = _TOOL_ROLES | {"user"}
 _ROLES: Final = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}
-_MAX_TRAILING: Final = 64
+MAX_TRAILING: Final = 64
 """Messages looked at after the last assistant message: a turn does not hold more."""
 
 
@@ -78,11 +78,21 @@ def trailing(value: Any) -> list[Message]:
     found: list[Message] = []
     for item in reversed(items):
         message = read(item)
-        if message.role in ASSISTANT or message.asks or len(found) >= _MAX_TRAILING:
+        if message.role in ASSISTANT or message.asks or len(found) >= MAX_TRAILING:
             break
         found.append(message)
     found.reverse()
     return found
+
+
+def last_asks(value: Any) -> tuple[ToolAsk, ...]:
+    """Tool calls that the last assistant message of a history asks for."""
+    items = as_list(value)[-MAX_TRAILING:]
+    for item in reversed(items):
+        message = read(item)
+        if message.role in ASSISTANT or message.asks:
+            return message.asks
+    return ()
 
 
 def messages(value: Any) -> list[Message]:

@@ -10,7 +10,7 @@ from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
 from collector.dialects.steps import Ending, ending, failed, identity_only, judged, step, tool_kind
 from collector.dialects.usage_json import completed, usage_of
-from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts
+from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -43,7 +43,10 @@ class MLflow:
 
     def translate(self, span: Span) -> Fragment | None:
         attributes = span.attributes
+        # LangChain's metadata, and the trace's own where it is sent.
+        metadata = as_dict(attributes.get("metadata"))
         session = as_id(_value(attributes, "session.id")) or as_id(_value(attributes, "mlflow.trace.session"))
+        session = session or first_id(metadata, "session_id", "thread_id", "conversation_id")
         label = _value(attributes, "mlflow.spanType")
         kind = _KINDS.get(label, StepKind.AGENT) if isinstance(label, str) else StepKind.AGENT
         told, said = _value(attributes, "mlflow.spanInputs"), _value(attributes, "mlflow.spanOutputs")
@@ -82,10 +85,10 @@ class MLflow:
 
     def _tool(self, span: Span, session: str | None, told: Any, said: Any) -> Fragment | None:
         name = as_text(span.name)
-        kind = tool_kind(name)
+        outcome = tool_outcome(said)
+        kind = tool_kind(name, outcome.text)
         if kind is None:
             return identity_only(span, session)
-        outcome = tool_outcome(said)
         known = ending(span, ok_tells=not outcome.enveloped)
         ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
         if outcome.error and ended.error_message is None:

@@ -132,10 +132,12 @@ class OpenInference:
         attributes = span.attributes
         session, conversations = _identity(attributes)
         agent = _agent(span)
-        kind = tool_kind(name)
+        outcome = tool_outcome(attributes.get("output.value"))
+        kind = tool_kind(name, outcome.text, as_text(attributes.get("input.value")))
         if kind is None:
             return identity_only(span, session, conversations, agent)
-        outcome = tool_outcome(attributes.get("output.value"))
+        if kind is StepKind.TOOL and attributes.get(_KIND) == "AGENT":
+            kind = StepKind.HANDOFF
         # Only a tool's own message tells whether a handled failure stands behind status OK.
         known = ending(span, ok_tells=not outcome.enveloped)
         ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)

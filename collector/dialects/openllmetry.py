@@ -17,6 +17,7 @@ _PROPERTIES: Final = "traceloop.association.properties."
 _SCOPES: Final = tuple(
     f"opentelemetry.instrumentation.{name}" for name in ("langchain", "openai.v1", "openai.v0", "anthropic", "crewai", "mcp", "llamaindex")
 )
+_DECORATORS: Final = "traceloop.tracer"
 _MAX_MESSAGES: Final = 4096
 
 
@@ -52,7 +53,7 @@ class OpenLLMetry(OtelGenAI):
             or "gen_ai.completion.0.role" in attributes
         ):
             return True
-        if span.scope_name == "traceloop.tracer" or "traceloop.association.properties.session_id" in attributes:
+        if span.scope_name == _DECORATORS or "traceloop.association.properties.session_id" in attributes:
             return True
         return span.scope_name in _SCOPES and "gen_ai.operation.name" in attributes
 
@@ -140,13 +141,16 @@ class OpenLLMetry(OtelGenAI):
         attributes = span.attributes
         name = as_text(first(attributes, "gen_ai.tool.name", "traceloop.entity.name"))
         told = first(attributes, "gen_ai.tool.call.arguments", "traceloop.entity.input")
+        if told is None and span.scope_name == _DECORATORS:
+            # A decorated function may be a tool or dispatch to tools: only what it was given tells.
+            name = None
         name, arguments = dispatched(told) or (name, tool_arguments(told))
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
-        kind = tool_kind(name)
+        outcome = tool_outcome(decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output")))
+        kind = tool_kind(name, outcome.text, arguments)
         if kind is None:
             return identity_only(span, session, conversations, agent)
-        outcome = tool_outcome(decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output")))
         known = self.ending(span)
         ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
         if outcome.error is True and ended.error_message is None:

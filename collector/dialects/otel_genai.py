@@ -187,13 +187,13 @@ class OtelGenAI:
         name = as_text(attributes.get("gen_ai.tool.name"))
         if name is None and span.name.startswith("execute_tool "):
             name = span.name[len("execute_tool ") :] or None
-        kind = tool_kind(name)
+        arguments, outcome = self.call(span)
+        result = messages.plain_content(outcome)
+        kind = tool_kind(name, result)
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
         if kind is None:
             return identity_only(span, session, conversations, agent)
-        arguments, outcome = self.call(span)
-        result = messages.plain_content(outcome)
         ended = judged(self.ending(span), result)
         call_id = first_id(attributes, "gen_ai.tool.call.id", "gen_ai.tool.call_id")
         return Fragment(

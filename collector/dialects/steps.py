@@ -9,7 +9,10 @@ from collector.error_classes import classify
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import ErrorClass, Step, StepKind
 
-_HANDOFF: Final = re.compile(r"^(transfer_(back_)?to_|hand_?off[ _]to[ _]|delegate_to_)", re.IGNORECASE)
+_HANDOFF: Final = re.compile(r"^((transfer(_back)?|hand_?off|delegate)_to_(\w+_)?agent|handoff to .+)$", re.IGNORECASE)
+"""Names that frameworks generate: for any agent, for an agent whose name says so, or with blanks that no function has."""
+_JUMPS: Final = ('{"graph": "__parent__"', '{"graph":"__parent__"')
+"""How the result of a LangGraph tool begins that jumps to another agent of the graph."""
 _CONTROL: Final = frozenset({"final_answer", "finish", "final_result"})
 _FLOW: Final = frozenset({"ParentCommand", "GraphInterrupt", "GraphBubbleUp", "NodeInterrupt", "CallDeferred", "ApprovalRequired"})
 """Exceptions by which frameworks steer: a graph jumps or waits for a person. Nothing failed."""
@@ -114,13 +117,21 @@ def judged(known: Ending, result: str | None) -> Ending:
     return failed(None, result) if seems_failed(result) else known
 
 
-def tool_kind(name: str | None) -> StepKind | None:
-    """Whether a tool call hands over to another agent; None for control tools, by which an agent says that it is done."""
+def tool_kind(name: str | None, result: str | None = None, arguments: str | None = None) -> StepKind | None:
+    """Whether a tool call hands over to another agent; None for control tools, by which an agent says that it is done.
+
+    A verb alone does not make a hand-off: money is transferred to accounts too.
+
+    >>> [tool_kind(name).value for name in ("transfer_to_agent", "transfer_to_billing_agent", "transfer_to_savings")]
+    ['handoff', 'handoff', 'tool']
+    """
     if name is None:
         return StepKind.TOOL
     if name in _CONTROL:
         return None
-    return StepKind.HANDOFF if _HANDOFF.match(name) else StepKind.TOOL
+    if _HANDOFF.match(name) or (result is not None and result.startswith(_JUMPS)):
+        return StepKind.HANDOFF
+    return StepKind.HANDOFF if name == "handoff" and arguments is not None and '"to_agent"' in arguments else StepKind.TOOL
 
 
 def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:

@@ -1,5 +1,6 @@
 """Total readers: whatever an attribute holds, the answer is a value of the wanted type or None. None of them raises."""
 
+import ast
 import json
 import re
 from typing import Any, Final
@@ -79,6 +80,20 @@ def as_json(value: Any) -> Any:
         except orjson.JSONDecodeError:
             return None
     return None
+
+
+_REPR_CHARS: Final = 65_536
+
+
+def from_repr(value: Any) -> Any:
+    """What a string holds that is JSON or the repr of Python's lists, dicts and plain values; None for everything else."""
+    found = as_json(value)
+    if found is not None or not isinstance(value, str) or len(value) > _REPR_CHARS or value[:1] not in {"[", "{"}:
+        return found
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return None
 
 
 def as_dict(value: Any) -> dict[str, Any]:
