@@ -113,6 +113,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             run = self._begin(identity, first)
         elif run.last_index < self._index - 1:
             run.pure = run.pure and self._quiet_before()
+        run.pure = run.pure and features.same_outcome  # answers that come and go are a draw, not a standstill
         run.calls += 1
         run.count += 1
         run.last_index = self._index

@@ -144,7 +144,7 @@ class PingPong(Detector[PingPongConfig]):
             return None
         asked = step.input_text if step.input_text is not None else step.arguments
         answered = step.output_text if step.output_text is not None else step.result
-        if not answered and not asked:
+        if (not answered and not asked) or (step.kind is StepKind.TOOL and not (asked and substance(asked))):
             return self._bare_move(step, party)
         if step.kind is StepKind.AGENT and not self._handed_in_words:
             self._handed_in_words = True
@@ -263,8 +263,9 @@ class PingPong(Detector[PingPongConfig]):
         if novelty is None or features.polls:
             return None
         if novelty > _SOME_NOVELTY or features.first or not _stale(features):
-            if self._idle > 0 and novelty > _SOME_NOVELTY:
-                self._idle = max(0.0, self._idle - self.config.setback)
+            if self._idle > 0 and (novelty > _SOME_NOVELTY or features.argument_news):
+                # what models say between calls is not handed to each other unless spans say so
+                self._idle = max(0.0, self._idle - self.config.setback) if self._handed_in_words else 0.0
             return self._round.begin(features.key or "", step.seq)
         length = self._round.add(features.key or "", step.seq)
         if length < max(self.config.critical_tool_calls, self._round.period) or self._round.period < 2:

@@ -12,6 +12,8 @@ from detectors.model import Severity, Step
 from detectors.text import quote
 
 _QUOTE: Final = 120
+_ERRAND: Final = 4
+"""New words from which a request to an agent is another errand, and a short answer to it an acknowledgement."""
 _REMIND: Final = 4
 """Stale calls after which an unchanged signal is given again."""
 
@@ -33,6 +35,8 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Stale calls, with no other between them, from which halting is justified too."""
     doubt: Annotated[float, Meta(ge=0, le=1)] = 0.9
     """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it."""
+    moved_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Staleness (0–1) of a call made again unchanged after something else brought or changed something."""
     max_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.15
     """Share of unseen words (0–1) up to which a result brought nothing new."""
     max_answer_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.35
@@ -60,7 +64,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     words, not meaning.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
-    `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt` (0–1), `max_novelty`, `max_answer_novelty`,
+    `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight` (0–1), `max_novelty`, `max_answer_novelty`,
     `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
@@ -92,13 +96,17 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._stale: deque[bool] = deque(maxlen=config.halt_window_calls)
         self._sum = 0.0
         self._unbroken = 0
+        self._moved = False
         self._speaking = False
         self._told: tuple[bool, bool] | None = None
         self._untold = 0
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Weighs the call, and answers as long as the window holds enough stale calls."""
-        if features.key is None or step.name in context.polling_tools:
+        if features.key is None:
+            return None
+        if step.name in context.polling_tools:
+            self._speaking = False
             return None
         stale = self._staleness(features)
         if stale is None:
@@ -124,8 +132,14 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
         self._window.append((seq, stale, features))
-        self._stale.append(stale > 0)
-        self._unbroken = self._unbroken + 1 if stale > 0 else 0
+        if stale < 0:
+            self._moved = True
+        sure = stale > 0 and (features.failed or not features.is_call or self._asked_before(features))
+        self._stale.append(sure)
+        if sure:
+            self._unbroken += 1
+        elif stale <= 0:
+            self._unbroken = 0
         if stale > 0 or self._sum > 0:
             total = 0.0
             for _, weight, _ in self._window:
@@ -158,7 +172,10 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if same_call:
             if same_result and not features.same_outcome:
                 return 0.0  # the answer to this call changed, if only to one that was seen before: something moves
-            return config.doubt if features.failed else 1.0
+            if features.failed:
+                return config.doubt
+            moved, self._moved = self._moved, False
+            return config.moved_weight if moved else 1.0  # a check made again after something was done
         short = features.result_words <= config.acknowledgement_words
         if features.failed:
             return config.doubt
@@ -168,9 +185,13 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return -0.25
         if features.found_nothing and features.result_words:
             return 1.0
-        if not same_result or (short and features.argument_news and not features.asks and not an_agent):
+        if not same_result or (short and features.argument_news >= (_ERRAND if an_agent else 1) and not features.asks):
             return 0.0
         return 1.0 if (features.argument_similarity or 0.0) >= config.min_argument_similarity else config.doubt
+
+    def _asked_before(self, features: StepFeatures) -> bool:
+        """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
+        return features.same_call_as is not None or (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
 
     def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
         """Whether the result, though not the same, brought nothing new."""
