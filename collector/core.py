@@ -5,7 +5,7 @@ The ingest thread owns everything that changes; other threads reach it through `
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,16 +15,18 @@ from collector.enforcement.action import Runtime
 from collector.enforcement.control import ControlStore
 from collector.enforcement.rows import Subject
 from collector.errors import OvercurrentError, StoreUnavailable
-from collector.model import Halt, HaltState, Outcome, Request, Session, SessionState, Verb
+from collector.gauges import gauges
+from collector.live import StepSeen
+from collector.model import Halt, Outcome, Request, Session, SessionState, Verb
 from collector.pipeline import Pipeline
 from collector.policy import decide
 from collector.session_policy import ConfiguredPolicy, prices_of
-from collector.sessions import Sessions, StepSeen
+from collector.sessions import Sessions
 from collector.store.duckdb import DuckDBStore
 from collector.store.history import RecordedHistory
 from collector.store.session_index import SessionIndex
-from collector.telemetry import BatchCounts, OpenFindings, Snapshot, Telemetry
-from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step
+from collector.telemetry import BatchCounts, Snapshot, Telemetry
+from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ RESTORED_EVENTS = 200_000
 """How many of the newest events and spans are read at start to know traces, twins and tool calls again."""
 RESTORED_SESSIONS = 5_000
 """How many sessions with open findings are made again at start; the others when they speak."""
+RESTORED_AT_WORK = 1_000
+"""How many of the sessions that were at work are made again at start, so that their silence is noticed."""
 OWED = 10_000
 """Findings and merges that may wait for a control store that refuses."""
 EXPIRE_EVERY_NS = 3_600 * 10**9
@@ -78,6 +82,7 @@ class Core:
         self._snapshot_at = 0.0
         self._expired_ns = 0
         self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
+        self._told_ns = 0
         sessions = Sessions(
             policy=self.policy,
             history=self.history,
@@ -87,6 +92,7 @@ class Core:
         )
         self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
         self._only_read = only_read
+        sessions.now_ns = self._told_ns
         if not only_read:
             self._catch_up()
 
@@ -98,14 +104,17 @@ class Core:
 
     def _assembler(self) -> Assembler:
         assembler = Assembler(price=self.prices.priced, first_seq=self.store.last_seq() + 1)
-        assembler.restore(self.store.tail(RESTORED_EVENTS), self.store.parents(RESTORED_EVENTS))
+        tail = self.store.tail(RESTORED_EVENTS)
+        assembler.restore(tail, self.store.parents(RESTORED_EVENTS))
+        self._told_ns = max((event.at_ns for event in tail if isinstance(event, Tick)), default=0)
         return assembler
 
     def _catch_up(self) -> None:
         """Makes again the sessions that the index does not reflect or that have findings open, and finishes what a crash cut off."""
         behind = self.store.sessions_after(self.index.seq)
         findings: list[Finding] = []
-        for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS)]:
+        at_work = [session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)]
+        for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS), *at_work]:
             survivor = self.pipeline.assembler.survivor(key)
             findings += self.sessions.restore(survivor)
         if findings:
@@ -210,7 +219,7 @@ class Core:
         pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
         if now_ns / 1e9 - self._snapshot_at >= pause:
             self._snapshot_at = now_ns / 1e9
-            self.snapshot = self._take_snapshot(now_ns)
+            self.snapshot = gauges(self.sessions, self.control, self.policy, watermark_ns=self.pipeline.watermark.at_ns, now_ns=now_ns)
 
     def flush(self) -> None:
         """Writes changed sessions to the index. Raises StoreUnavailable; then they stay marked as changed."""
@@ -342,48 +351,6 @@ class Core:
         """The session as it stands, live or from the index; what its runtime answered is laid over it."""
         live = self.sessions.live.get(key)
         return live.session if live is not None else self.index.get(key)
-
-    def _take_snapshot(self, now_ns: int) -> Snapshot:
-        sessions: Counter[tuple[str, str]] = Counter()
-        findings: Counter[OpenFindings] = Counter()
-        steps: dict[str, float] = {}
-        duration: dict[str, float] = {}
-        context: dict[str, float] = {}
-        for live in self.sessions.live.values():
-            session = live.session
-            kind = session.agent_type
-            # What the runtime answered stands in the control store; of most sessions nothing was ever asked.
-            state = shown_state(session, self.control.active(session.key)) if session.state.sticky else session.state
-            sessions[kind, state.value] += 1
-            for finding in live.open_findings.values():
-                findings[
-                    OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, self.policy.mode(finding.detector))
-                ] += 1
-            if session.state is SessionState.RUNNING:
-                steps[kind] = max(steps.get(kind, 0), session.steps)
-                duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
-                context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
-        watermark = self.pipeline.watermark.at_ns
-        return Snapshot(
-            sessions=sessions,
-            open_findings=findings,
-            session_steps_max=steps,
-            session_duration_seconds_max=duration,
-            context_utilization_ratio_max=context,
-            halts={state.value: count for state, count in self.control.counts().items()},
-            webhook_outbox=self.control.outbox_size(),
-            watermark_lag_seconds=max(0.0, (now_ns - watermark) / 1e9) if watermark else None,
-        )
-
-
-def shown_state(session: Session, halt: Halt | None) -> SessionState:
-    """The state with the runtime's answer: a halt that its owner confirmed has happened."""
-    if halt is not None and halt.state in {HaltState.CONFIRMED_STOPPED, HaltState.QUIET}:
-        if session.state is SessionState.HALTING:
-            return SessionState.HALTED
-        if session.state is SessionState.PAUSING:
-            return SessionState.PAUSED
-    return session.state
 
 
 def _subject(session: Session | None, summary: str) -> Subject:

@@ -8,9 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from collector.core import Core, shown_state
+from collector.core import Core
 from collector.decode_limits import MAX_TIME
 from collector.errors import Ambiguous, NotFound, Refused, StoreUnavailable
+from collector.gauges import shown_state
 from collector.model import Halt, Session, SessionState, Verb
 from collector.session_sums import steps_of
 from collector.store.base import FindingQuery

@@ -14,6 +14,7 @@ from collector.model import Outcome, Request
 from collector.sessions import Sessions
 from collector.store.base import Commit, Store
 from collector.telemetry_data import Decoded, LogRecord, Span
+from collector.tool_schemas import ToolSchemas
 from detectors.model import Event, Finding, Tick
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Pipeline:
         self.store = store
         self.assembler = assembler
         self.sessions = sessions
+        self._schemas = ToolSchemas(sessions.knowledge, sessions.policy.agent_type)
         self.watermark = Watermark()
         self._observer = observer
         self._recover = recover
@@ -169,10 +171,17 @@ class Pipeline:
         # In the order in which things ended: a request holds them grouped by instrumentation.
         fragments = [(tenant, fragment_of(span)) for tenant, span in sorted(spans, key=_ended)]
         fragments += [(tenant, fragment_of_log(record)) for tenant, record, _ in logs]
+        offered: list[Event] = []
         for tenant, fragment in fragments:
             if fragment is not None:
+                if fragment.tool_schemas:
+                    news = self._schemas.offered(fragment, self.assembler.last_seq)
+                    self.assembler.skip(news)
+                    offered += news
                 self.assembler.add(tenant, fragment)
         events = self.assembler.take()
+        if offered:
+            events = sorted([*events, *offered], key=_seq)
         now_ns = self.watermark.advance([s.end_ns for _, s in spans] + [r.time_ns for _, r, _ in logs if r.time_ns], arrival_ns)
         if now_ns >= self._ticked_ns + _TICK_NS:
             self._ticked_ns = now_ns
@@ -207,8 +216,13 @@ class Pipeline:
         assembler = self._recover()
         missed = [event for event in self.store.tail(assembler.last_seq - self.committed_seq) if event.seq > self.committed_seq]
         self._remember_keys()
+        self._schemas.forget()
         self.assembler, self.committed_seq, self._ahead = assembler, assembler.last_seq, False
         self._look(missed, None)
+
+
+def _seq(event: Event) -> int:
+    return event.seq
 
 
 def _ended(item: tuple[str, Span]) -> int:

@@ -40,6 +40,19 @@ def count(session: Session, step: Step, sign: int) -> None:
         session.tool_errors += sign * (step.error is True)
 
 
+def describe(session: Session, step: Step) -> None:
+    """Adds what the step says the session is called, and where it runs."""
+    names = session.identifiers
+    if step.trace_id:
+        add(names.trace_ids, step.trace_id)
+    if step.service_name is not None and session.service_name is None:
+        session.service_name = step.service_name
+    add(names.service_names, step.service_name)
+    add(names.service_instance_ids, step.service_instance)
+    if step.dialect not in session.dialects:
+        session.dialects.append(step.dialect)
+
+
 def absorb(into: Session, gone: Session) -> None:
     """Adds the sums and names of `gone` to `into`."""
     for field in ("steps", "llm_calls", "tool_calls", "tool_errors"):

@@ -6,22 +6,26 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from decimal import Decimal
 
 import msgspec
 
+from collector.knowledge import Knowledge, Past
+from collector.live import RECENT_STEPS, Live, RecentSteps, StepSeen, slope
 from collector.model import Session, SessionState
 from collector.session_contracts import History, Policy
-from collector.session_sums import absorb, add, count, steps_of
-from detectors.features import StepFeatures
-from detectors.host import DetectorHost
+from collector.session_sums import absorb, add, count, describe, steps_of
+from collector.silence import Silences, past_ticks
 from detectors.model import (
+    BaselineSnapshot,
     Event,
     Finding,
     Halted,
+    Identified,
     Released,
+    SchemaRegistered,
     SessionKey,
     SessionsMerged,
+    Severity,
     Step,
     StepAmended,
     StepKind,
@@ -30,37 +34,6 @@ from detectors.model import (
     TraceJoined,
     WorkflowJoined,
 )
-
-_RECENT_STEPS = 256
-_SLOPE_CALLS = 8
-_STEP_BYTES = 700
-"""What a step weighs beside its texts, roughly."""
-
-
-class StepSeen(msgspec.Struct, frozen=True):
-    """A step as it was taken in: for metrics."""
-
-    step: Step
-    features: StepFeatures | None
-    agent_type: str
-    cost_slope: float | None = None
-    """US dollars a call by which calls of the session got dearer lately; every eighth priced call."""
-
-
-class Live(msgspec.Struct):
-    """One live session: its aggregates, its detectors, and its recent steps while memory allows."""
-
-    session: Session
-    host: DetectorHost
-    recent: "deque[Step] | None"
-    recent_bytes: int = 0
-    touched_ns: int = 0
-    """Event time when it was last heard of."""
-    stale: bool = False
-    """A recent step changed: the detectors are rebuilt before they see the next one."""
-    open_findings: dict[str, Finding] = {}
-    costs: list[float] = []
-    """Costs of the priced model calls since the last slope."""
 
 
 class Sessions:
@@ -75,15 +48,27 @@ class Sessions:
         idle_timeout_ns: int = 1_800_000_000_000,
         recent_bytes: int = 128 * 2**20,
         seen: Callable[[StepSeen], None] | None = None,
+        finished: Callable[[Live], None] | None = None,
+        knowledge: Knowledge | None = None,
+        past: Past | None = None,
     ) -> None:
-        self._policy = policy
+        """`finished` is told of a session that is over, once.
+
+        With `past`, events are old ones of one session: it says what was known at the time of each.
+        """
+        self.policy = policy
         self._history = history
         self._max_live = max_live
         self._idle_timeout_ns = idle_timeout_ns
-        self._recent_cap = recent_bytes
-        self._recent_total = 0
+        self.recent = RecentSteps(recent_bytes)
         self._seen = seen
-        self._now_ns = 0
+        self._finished = finished
+        self.knowledge = knowledge or Knowledge()
+        self._past = past
+        self._known: Knowledge | Past = past if past is not None else self.knowledge
+        self.now_ns = 0
+        """Event time, as the latest tick told it."""
+        self._silences = Silences()
         self.live: OrderedDict[SessionKey, Live] = OrderedDict()
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
@@ -99,12 +84,12 @@ class Sessions:
         events = list(events)
         if events and isinstance(events[-1], Tick):
             # It says how far time had come when the commit arrived, so it counts for what stands before it too.
-            self._now_ns = max(self._now_ns, events[-1].at_ns)
+            self.now_ns = max(self.now_ns, events[-1].at_ns)
         for event in events:
             if isinstance(event, Step):
                 found += self._step(event)
             elif isinstance(event, Tick):
-                self._expire(event.at_ns)
+                found += self._tick(event)
             elif isinstance(event, SessionsMerged):
                 self._merge(event)
             elif isinstance(event, StepAmended):
@@ -115,8 +100,13 @@ class Sessions:
                 self._live(event.session, event.seq).session.workflow_id = event.workflow_id
                 self.changed.add(event.session)
             elif isinstance(event, TraceJoined):
-                self._identify(self._live(event.session, event.seq).session, event.trace_id)
+                add(self._live(event.session, event.seq).session.identifiers.trace_ids, event.trace_id)
                 self.changed.add(event.session)
+            elif isinstance(event, Identified):
+                add(self._live(event.session, event.seq).session.identifiers.conversation_ids, event.conversation_id)
+                self.changed.add(event.session)
+            elif isinstance(event, SchemaRegistered | BaselineSnapshot):
+                self.knowledge.learn(event)
             elif isinstance(event, Halted):
                 self._halted(event)
             elif isinstance(event, Released):
@@ -129,7 +119,12 @@ class Sessions:
     def _step(self, step: Step) -> list[Finding]:
         live = self._live(step.session, step.seq)
         session = live.session
+        slept: list[Finding] = []
+        if self._past is not None:
+            self._past.seq = step.seq
+            slept = self.relive(live, step.ended_ns)
         self._describe(live, step)
+        self._inform(live)
         corrected = self._note(live, self._rebuild(live, step.seq)) if live.stale else []
         count(session, step, 1)
         session.last_seq = step.seq
@@ -140,27 +135,18 @@ class Sessions:
             session.state = SessionState.COMPLETED if root else SessionState.RUNNING
         if step.context_utilization is not None:
             session.context_utilization = step.context_utilization
-        self._keep(live, step)
-        context = live.host.context
-        context.steps, context.llm_calls, context.tool_calls = session.steps, session.llm_calls, session.tool_calls
-        context.cost_usd = session.cost_usd or Decimal(0)
+        self.recent.keep(live, step)
+        live.sum_up()
         features, findings = live.host.observe(step, count=False)
         if self._seen is not None:
-            self._seen(StepSeen(step, features, session.agent_type, _slope(live, step)))
+            self._seen(StepSeen(step, features, session.agent_type, slope(live, step)))
         self.changed.add(session.key)
-        return corrected + self._note(live, findings)
+        return slept + corrected + self._note(live, findings)
 
     def _describe(self, live: Live, step: Step) -> None:
         """Learns from the step what the session is called and who runs in it."""
         session = live.session
-        if step.trace_id:
-            self._identify(session, step.trace_id)
-        if step.service_name is not None and session.service_name is None:
-            session.service_name = step.service_name
-        add(session.identifiers.service_names, step.service_name)
-        add(session.identifiers.service_instance_ids, step.service_instance)
-        if step.dialect not in session.dialects:
-            session.dialects.append(step.dialect)
+        describe(session, step)
         fresh_agent = step.agent is not None and step.agent not in session.agents
         if fresh_agent and step.agent is not None and len(session.agents) < session.identifiers.LIMIT:
             session.agents.append(step.agent)
@@ -169,15 +155,24 @@ class Sessions:
 
     def _type(self, live: Live) -> None:
         session = live.session
-        agent_type = self._policy.agent_type(session.agents[0] if session.agents else None, session.service_name)
+        agent_type = self.policy.agent_type(session.agents[0] if session.agents else None, session.service_name)
         if agent_type != session.agent_type:
             session.agent_type = agent_type
-            session.budget_usd = self._policy.budget_usd(agent_type)
-            self._policy.equip(live.host, agent_type)
+            session.budget_usd = self.policy.budget_usd(agent_type)
+            self.policy.equip(live.host, agent_type)
+        types = [agent_type, *(self.policy.agent_type(agent, session.service_name) for agent in session.agents[1:])]
+        live.agent_types = tuple(dict.fromkeys(types))
+        live.host.context.schemas = self._known.schemas(live.agent_types)
 
-    @staticmethod
-    def _identify(session: Session, trace_id: str) -> None:
-        add(session.identifiers.trace_ids, trace_id)
+    def _inform(self, live: Live) -> None:
+        """Tells the detectors what is normal by now. What is known of tools follows by itself, but in the past."""
+        known = self._known.baseline(live.session.agent_type)
+        if known is not live.known:
+            live.known = known
+            live.host.context.baseline = None if known is None else known.baseline
+            live.host.versions = msgspec.structs.replace(live.host.versions, baselines="" if known is None else known.version)
+        if self._past is not None:
+            live.host.context.schemas = self._past.schemas(live.agent_types)
 
     def _note(self, live: Live, findings: list[Finding]) -> list[Finding]:
         key, workflow_id = live.session.key, live.session.workflow_id
@@ -185,6 +180,7 @@ class Sessions:
         noted = [msgspec.structs.replace(finding, session=key, workflow_id=workflow_id) for finding in findings]
         for finding in noted:
             live.open_findings[finding.detector] = finding
+            live.flagged = live.flagged or finding.severity is Severity.CRITICAL
         if live.open_findings:
             still = live.host.open_episodes()
             for detector in [name for name in live.open_findings if name not in still]:
@@ -212,28 +208,18 @@ class Sessions:
     def _replace(self, live: Live, seq: int, step: Step | None) -> None:
         """Changes or drops a recent step, and has the detectors see the recent past anew before the next step."""
         live.stale = True
-        if live.recent is not None:
-            kept = [step if old.seq == seq else old for old in live.recent]
-            live.recent = deque((old for old in kept if old is not None), maxlen=_RECENT_STEPS)
-            self._weigh(live)
-
-    def _weigh(self, live: Live) -> None:
-        self._recent_total -= live.recent_bytes
-        live.recent_bytes = sum(map(_weight, live.recent or ()))
-        self._recent_total += live.recent_bytes
+        self.recent.replace(live, seq, step)
 
     def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
         live.stale = False
         steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key, before_seq)
-        context = live.host.context
-        context.steps, context.llm_calls, context.tool_calls = live.session.steps, live.session.llm_calls, live.session.tool_calls
-        context.cost_usd = live.session.cost_usd or Decimal(0)
+        live.sum_up()
         return live.host.rebuild(steps)
 
     def _recorded(self, key: SessionKey, before_seq: int) -> list[Step]:
         """The session's recent steps as they stood before `before_seq`, from the store, which holds all of the commit."""
         events = self._history.events(key) if self._history else []
-        return steps_of(event for event in events if event.seq < before_seq)[-_RECENT_STEPS:]
+        return steps_of(event for event in events if event.seq < before_seq)[-RECENT_STEPS:]
 
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
@@ -244,12 +230,14 @@ class Sessions:
         if gone is not None:
             if gone.session.steps > survivor.session.steps:
                 survivor.host, survivor.stale = gone.host, gone.stale
-                self._policy.equip(survivor.host, survivor.session.agent_type)
+                self.policy.equip(survivor.host, survivor.session.agent_type)
                 survivor.open_findings = gone.open_findings | survivor.open_findings
             absorb(survivor.session, gone.session)
+            survivor.flagged, survivor.learned = survivor.flagged or gone.flagged, survivor.learned or gone.learned
+            self._stand(survivor, max(filter(None, (each.host.context.halted_at_ns for each in (survivor, gone))), default=None))
             both = sorted([*(gone.recent or ()), *(survivor.recent or ())], key=lambda step: step.seq)
-            survivor.recent = deque(both, maxlen=_RECENT_STEPS) if gone.recent is not None and survivor.recent is not None else None
-            self._weigh(survivor)
+            survivor.recent = deque(both, maxlen=RECENT_STEPS) if gone.recent is not None and survivor.recent is not None else None
+            self.recent.weigh(survivor)
             self._type(survivor)
         if str(event.absorbed) not in survivor.session.merged_from:
             survivor.session.merged_from.append(str(event.absorbed))
@@ -258,9 +246,11 @@ class Sessions:
     # Halts
 
     def _halted(self, event: Halted) -> None:
-        session = self._live(event.session, event.seq).session
+        live = self._live(event.session, event.seq)
+        session = live.session
         session.generation = max(session.generation, event.generation)
         if event.verb == "halt":
+            self._stand(live, event.at_ns)
             session.state, session.halt_reason = SessionState.HALTING, event.halt_reason
         elif event.verb == "pause" and session.state is not SessionState.HALTING:
             session.state, session.halt_reason = SessionState.PAUSING, event.halt_reason
@@ -273,7 +263,35 @@ class Sessions:
         live.session.halt_reason = None
         live.open_findings = {}
         live.host.release(event.grace_steps)
+        self._stand(live, None)
         self.changed.add(event.session)
+
+    @staticmethod
+    def _stand(live: Live, halted_at_ns: int | None) -> None:
+        """Tells the detectors since when the session is halted, if it is."""
+        live.host.context.halted_at_ns = halted_at_ns
+        live.host.context.halt_generation = live.session.generation
+
+    # Time
+
+    def _tick(self, tick: Tick) -> list[Finding]:
+        """Tells those who were silent for long that time passed, and lets go of those silent for too long."""
+        found = [finding for live in self._silences.over(self.live, tick.at_ns) for finding in self._pass(live, tick)]
+        self._expire(tick.at_ns)
+        return found
+
+    def _pass(self, live: Live, tick: Tick) -> list[Finding]:
+        findings = live.host.tick(tick)
+        if not findings:
+            return []
+        self.changed.add(live.session.key)
+        return self._note(live, findings)
+
+    def relive(self, live: Live, until_ns: int) -> list[Finding]:
+        """Lets time pass for a session that is made again."""
+        live.learned = live.learned or 0 < live.session.last_seen_ns <= until_ns - self._idle_timeout_ns
+        ticks = past_ticks(live.session, until_ns, live.session.last_seq, longest_ns=self._idle_timeout_ns)
+        return [finding for tick in ticks for finding in self._pass(live, tick)]
 
     # Coming and going
 
@@ -282,15 +300,22 @@ class Sessions:
         if live is not None:
             self.live.move_to_end(key)
         else:
-            live = self.live[key] = self._load(key, before_seq=seq) or self._fresh(key, seq)
-            self._recent_total += live.recent_bytes
-        live.touched_ns = self._now_ns
+            live = self._load(key, before_seq=seq) or self._fresh(key, seq)
+            self._enter(key, live)
+        live.touched_ns = self.now_ns
         return live
+
+    def _enter(self, key: SessionKey, live: Live) -> None:
+        self.live[key] = live
+        self.recent.total += live.recent_bytes
+        live.host.context.schemas = self._known.schemas(live.agent_types)
+        live.touched_ns = self.now_ns
+        self._silences.wait(live, self.now_ns)
 
     def _fresh(self, key: SessionKey, seq: int) -> Live:
         agent_type = "unknown"
-        session = Session(key=key, first_seq=seq, last_seq=seq, budget_usd=self._policy.budget_usd(agent_type))
-        return Live(session=session, host=self._policy.host(key), recent=deque(maxlen=_RECENT_STEPS), open_findings={}, costs=[])
+        session = Session(key=key, first_seq=seq, last_seq=seq, budget_usd=self.policy.budget_usd(agent_type))
+        return Live(session=session, host=self.policy.host(key), recent=deque(maxlen=RECENT_STEPS), open_findings={}, costs=[])
 
     def _load(self, key: SessionKey, before_seq: int | None = None) -> Live | None:
         """Makes a session again from its recorded events before `before_seq`; None where there are none."""
@@ -311,8 +336,8 @@ class Sessions:
         live = again.live.get(key)
         if live is None:
             return []
-        self.live[key] = live
-        self._recent_total += live.recent_bytes
+        found += again.relive(live, self.now_ns)
+        self._enter(key, live)
         self.changed.add(key)
         self.merged |= again.merged
         emitted = self._history.emitted(key)
@@ -320,7 +345,13 @@ class Sessions:
 
     def _again(self, events: list[Event]) -> tuple["Sessions", list[Finding]]:
         """A session's events through sessions without bounds, and what was found in them."""
-        again = Sessions(policy=self._policy, idle_timeout_ns=self._idle_timeout_ns, max_live=1 << 30, recent_bytes=1 << 62)
+        again = Sessions(
+            policy=self.policy,
+            idle_timeout_ns=self._idle_timeout_ns,
+            max_live=1 << 30,
+            recent_bytes=1 << 62,
+            past=self.knowledge.as_of(),
+        )
         return again, again.apply(events)
 
     def _expire(self, now_ns: int) -> None:
@@ -339,6 +370,10 @@ class Sessions:
         live = self.live[key]
         if idle and live.session.state is SessionState.RUNNING:
             live.session.state = SessionState.IDLE
+        if idle and not live.learned:
+            live.learned = True
+            if self._finished is not None:
+                self._finished(live)
         self.evicted.append(live.session)
         self.evictions["idle" if idle else "capacity"] += 1
         self._drop(key)
@@ -346,43 +381,9 @@ class Sessions:
     def _drop(self, key: SessionKey) -> None:
         live = self.live.pop(key, None)
         if live is not None:
-            self._recent_total -= live.recent_bytes
+            self.recent.total -= live.recent_bytes
 
     def _bound(self) -> None:
         while len(self.live) > self._max_live:
             self._evict(next(iter(self.live)), idle=False)
-        if self._recent_total > self._recent_cap:
-            for live in self.live.values():
-                self._recent_total -= live.recent_bytes
-                live.recent, live.recent_bytes = None, 0
-                if self._recent_total <= self._recent_cap:
-                    return
-
-    def _keep(self, live: Live, step: Step) -> None:
-        if live.recent is None:
-            return
-        weight = _weight(step)
-        if len(live.recent) == _RECENT_STEPS:
-            oldest = _weight(live.recent[0])
-            live.recent_bytes -= oldest
-            self._recent_total -= oldest
-        live.recent.append(step)
-        live.recent_bytes += weight
-        self._recent_total += weight
-
-
-def _slope(live: Live, step: Step) -> float | None:
-    """Rise of cost per call between the halves of each eight priced calls: coarse, for a histogram over many sessions."""
-    if step.cost_usd is None:
-        return None
-    live.costs.append(float(step.cost_usd))
-    if len(live.costs) < _SLOPE_CALLS:
-        return None
-    half = _SLOPE_CALLS // 2
-    slope = (sum(live.costs[half:]) - sum(live.costs[:half])) / half / half
-    live.costs = []
-    return slope
-
-
-def _weight(step: Step) -> int:
-    return _STEP_BYTES + sum(len(text) for text in (step.arguments, step.result, step.input_text, step.output_text) if text)
+        self.recent.bound(self.live.values())

@@ -13,12 +13,13 @@ from collector.cli.main import EXIT_NO, format_option
 from collector.cli.tables import print_findings, print_session, print_steps
 from collector.config import Config
 from collector.errors import NotFound, OvercurrentError
+from collector.live import StepSeen
 from collector.model import Session, Signal
 from collector.pipeline import Pipeline
 from collector.recordings import requests
 from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.session_sums import steps_of
-from collector.sessions import Sessions, StepSeen
+from collector.sessions import Sessions
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
 from collector.web.render import finding_json, session_json, step_json

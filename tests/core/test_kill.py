@@ -42,7 +42,10 @@ def _load(service: Service, requests: list[Request], acknowledged: list[int], fi
 @pytest.mark.timeout(240)
 def test_killed_while_agents_send_it_loses_nothing_and_halts_once(tmp_path: Path) -> None:
     config = tmp_path / "overcurrent.yaml"
-    config.write_text(yaml.safe_dump({"detectors": {name: {"mode": "halt"} for name in ("exact_loop", "soft_loop")}}))
+    # The clock is years ahead of the story: silence is not what this is about.
+    patient = {"warn_silence_s": 31_536_000, "warn_unfinished_s": 31_536_000}
+    detectors = {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}, "abandoned": patient}
+    config.write_text(yaml.safe_dump({"detectors": detectors}))
     with serving(tmp_path / "whole", config=config) as service:
         for sent in STORY:
             service.send(sent)

@@ -171,7 +171,7 @@ def test_memory_is_bounded_whatever_a_session_says() -> None:
         run.send(
             tool(f"t{number}", "read", {"n": number}, "x" * 2_000, session="s", at=number, agent=f"agent {number}", instance=f"i{number}")
         )
-        assert run.sessions._recent_total <= 200_000
+        assert run.sessions.recent.total <= 200_000
     live = run.sessions.live[KEY]
     assert live.recent is None or len(live.recent) <= 256
     ids = live.session.identifiers
@@ -186,7 +186,7 @@ def test_corrections_do_not_make_the_bound_drift() -> None:
     live = run.sessions.live[KEY]
     assert live.recent is not None
     assert len(live.recent) == 256
-    assert run.sessions._recent_total == live.recent_bytes
+    assert run.sessions.recent.total == live.recent_bytes
     assert live.recent_bytes == sum(700 + len(step.output_text or "") for step in live.recent)
 
 
