@@ -23,7 +23,7 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     window_calls: Annotated[int, Meta(ge=2, le=256)] = 8
     """Calls looked back on."""
-    warn_stale_calls: Annotated[float, Meta(ge=0.5, le=256)] = 1.85
+    warn_stale_calls: Annotated[float, Meta(ge=0.5, le=256)] = 1.4
     """Sum of staleness in the window from which to warn, in calls."""
     critical_stale_calls: Annotated[float, Meta(ge=0.5, le=256)] = 2.75
     """Sum of staleness in the window from which it is a loop, in calls: the third repetition, of failures the fourth."""
