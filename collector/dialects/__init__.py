@@ -74,15 +74,30 @@ _SCOPE_CHARS: Final = 256
 """Of a scope's name are looked at and remembered: a sender may put anything there."""
 
 
+_MARKS: Final = frozenset(mark for dialect in DIALECTS for mark in getattr(dialect, "marks", ()))
+_NAMES: Final = tuple(name for dialect in DIALECTS for name in getattr(dialect, "names", ()))
+
+
 @lru_cache(maxsize=1024)
-def _candidates(scope_name: str) -> tuple[Dialect, ...]:
-    """The dialects that may claim something of this scope: most frameworks are known by it, and need not be asked."""
-    return tuple(dialect for dialect in DIALECTS if not (scopes := getattr(dialect, "scopes", ())) or scope_name.startswith(scopes))
+def _candidates(scope_name: str) -> tuple[tuple[Dialect, ...], tuple[Dialect, ...]]:
+    """The dialects that may claim something of this scope: of them all, and of those that need no mark for it.
+
+    Most frameworks are known by their scope, and most spans bear no mark: then few need to be asked.
+    """
+    of_scope = tuple(dialect for dialect in DIALECTS if not (scopes := getattr(dialect, "scopes", ())) or scope_name.startswith(scopes))
+    plain = tuple(
+        dialect
+        for dialect in of_scope
+        if not (getattr(dialect, "names", ()) or getattr(dialect, "marks", ())) or scope_name in getattr(dialect, "marked_scopes", ())
+    )
+    return of_scope, plain
 
 
 def fragment_of(span: Span) -> Fragment | None:
     """What a span says; None where it neither is a step nor tells whose it is."""
-    for dialect in _candidates(span.scope_name[:_SCOPE_CHARS]):
+    everyone, plain = _candidates(span.scope_name[:_SCOPE_CHARS])
+    unmarked = span.attributes.keys().isdisjoint(_MARKS) and not span.name.startswith(_NAMES)
+    for dialect in plain if unmarked else everyone:
         if dialect.recognises(span):
             fragment = dialect.translate(span)
             break
@@ -112,7 +127,7 @@ def fragment_of(span: Span) -> Fragment | None:
 
 def fragment_of_log(record: LogRecord) -> Fragment | None:
     """What a log record says; None where it says nothing about a step."""
-    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS]):
+    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS])[0]:
         if dialect.recognises_log(record):
             fragment = dialect.translate_log(record)
             break

@@ -70,7 +70,9 @@ class Dialect(Protocol):
     All methods are pure and total: they never raise, whatever the attributes hold. A value of the wrong type is treated
     as absent; it stays in the stored raw attributes. Tests hold every registered dialect to this with random payloads.
     A dialect that claims only what comes from certain instrumentation scopes may say so in a class variable `scopes`, a
-    tuple of prefixes of their names: then it is not asked about others.
+    tuple of prefixes of their names: then it is not asked about others. One that claims only spans with certain attributes
+    may name these in `marks` (any of them; `marked_scopes` are scopes that it claims without), one that claims only spans of
+    certain names their prefixes in `names`.
     """
 
     name: ClassVar[str]

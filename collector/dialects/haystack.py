@@ -32,6 +32,7 @@ class Haystack:
     """
 
     name: ClassVar[str] = "haystack"
+    names: ClassVar[tuple[str, ...]] = ("haystack.",)
 
     def recognises(self, span: Span) -> bool:
         return span.name.startswith("haystack.")

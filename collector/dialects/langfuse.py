@@ -38,6 +38,7 @@ class Langfuse:
     """
 
     name: ClassVar[str] = "langfuse"
+    marks: ClassVar[tuple[str, ...]] = ("langfuse.observation.type",)
 
     def recognises(self, span: Span) -> bool:
         return _OBS + "type" in span.attributes

@@ -30,6 +30,7 @@ class LangSmith(OtelGenAI):
     """
 
     name: ClassVar[str] = "langsmith"
+    marks: ClassVar[tuple[str, ...]] = ("langsmith.span.kind",)
 
     def recognises(self, span: Span) -> bool:
         return "langsmith.span.kind" in span.attributes

@@ -26,6 +26,7 @@ class Mastra(OtelGenAI):
     """
 
     name: ClassVar[str] = "mastra"
+    marks: ClassVar[tuple[str, ...]] = ("mastra.span.type",)
     ok_tells: ClassVar[bool] = False
 
     def recognises(self, span: Span) -> bool:

@@ -29,6 +29,8 @@ class MCP(OtelGenAI):
     """
 
     name: ClassVar[str] = "mcp"
+    marks: ClassVar[tuple[str, ...]] = ("mcp.method.name",)
+    marked_scopes: ClassVar[frozenset[str]] = frozenset({_SCOPE})
 
     def recognises(self, span: Span) -> bool:
         if span.scope_name == _SCOPE:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.base import ToolAnswer
-from collector.dialects.values import answer, as_bool, as_dict, as_id, as_json, as_list, as_text, ask, json_text
+from collector.dialects.values import REDACTS, answer, as_bool, as_dict, as_id, as_json, as_list, as_text, ask, json_text
 from detectors.model import ToolAsk
 
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
@@ -46,6 +46,10 @@ NOTHING: Final = Exchange()
 
 def exchange(trailing: Sequence[Message], output: Sequence[Message]) -> Exchange:
     """Combines the input's trailing messages (see `trailing`) with the output's messages."""
+    if len(output) == 1 and len(trailing) == 1:
+        told, said = trailing[0], output[0]
+        text = said.text if said.role not in _NOT_SAID else None
+        return Exchange(told.text, text, said.asks, told.answers, joined(said.asks, told.answers) if said.asks or told.answers else ())
     asks = tuple(item for message in output for item in message.asks)
     answers = tuple(item for message in trailing for item in message.answers)
     texts = [message.text for message in output if message.text and message.role not in _NOT_SAID]
@@ -60,7 +64,7 @@ def exchange(trailing: Sequence[Message], output: Sequence[Message]) -> Exchange
 
 def joined(asks: Iterable[ToolAsk], answers: Iterable[ToolAnswer]) -> tuple[str, ...]:
     """Tool-call ids, which only calls of the same session share; each once."""
-    return tuple(dict.fromkeys(item.call_id for group in (asks, answers) for item in group if item.call_id))
+    return tuple(dict.fromkeys([item.call_id for group in (asks, answers) for item in group if item.call_id]))
 
 
 def trailing(value: Any) -> list[Message]:
@@ -113,6 +117,10 @@ def read(item: Any) -> Message:
     if not isinstance(item, dict):
         return Message("", None)
     body = item.get("parts")
+    if type(body) is list and not (_OWN_CALLS & item.keys()):
+        plain = _conventional(item.get("role"), body)
+        if plain is not None:
+            return plain
     if body is None:
         item = unwrapped(item)
         body = item.get("content")
@@ -143,6 +151,35 @@ def read(item: Any) -> Message:
     if not texts and answers:
         texts = [outcome.result for outcome in answers if outcome.result]
     return Message(role, "\n".join(texts) or None, tuple(asks), tuple(answers))
+
+
+_OWN_CALLS: Final = frozenset({"tool_calls", "tool_call_id", "id"})
+
+
+def _conventional(role: Any, parts: list[Any]) -> Message | None:
+    """A message whose parts are all as the conventions say, the commonest kind; None for any other."""
+    texts: list[str] = []
+    asks: list[ToolAsk] = []
+    answers: list[ToolAnswer] = []
+    for part in parts:
+        kind = part.get("type") if type(part) is dict else None
+        if kind == "text":
+            text = part.get("content")
+            if type(text) is not str:
+                return None
+            if text and (text[0] not in REDACTS or as_text(text)):
+                texts.append(text)
+        elif kind == "tool_call" and "arguments" in part and part.get("id"):
+            asks.append(ask(part["id"], part.get("name"), part["arguments"]))
+        elif kind == "tool_call_response":
+            _answer_part(part, answers)
+        else:
+            return None
+    if type(role) is not str or role.lower() != role or role in _ROLES:
+        return None
+    if not texts and answers:
+        texts = [outcome.result for outcome in answers if outcome.result]
+    return Message(role, (texts[0] if len(texts) == 1 else "\n".join(texts)) if texts else None, tuple(asks), tuple(answers))
 
 
 def unwrapped(item: dict[str, Any]) -> dict[str, Any]:
@@ -197,8 +234,12 @@ def _part(part: Any, texts: list[str], asks: list[ToolAsk], answers: list[ToolAn
 
 def _answer_part(part: dict[str, Any], answers: list[ToolAnswer]) -> None:
     call_id = part.get("call_id") or part.get("id") or part.get("tool_use_id") or part.get("toolCallId")
-    result = next((part[key] for key in ("response", "result", "output", "content") if part.get(key) is not None), None)
-    error = as_bool(part.get("is_error", part.get("isError")))
+    get = part.get
+    result = get("response")
+    if result is None and (result := get("result")) is None and (result := get("output")) is None:
+        result = get("content")
+    flag = get("is_error", get("isError"))
+    error = None if flag is None else as_bool(flag)
     if isinstance(result, dict) and result.keys() == {"type", "value"} and isinstance(result["type"], str):
         # The AI SDK types its results: text, json, error-text, error-json, content.
         error = True if result["type"].startswith("error") else error

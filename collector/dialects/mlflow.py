@@ -37,6 +37,7 @@ class MLflow:
     """
 
     name: ClassVar[str] = "mlflow"
+    marks: ClassVar[tuple[str, ...]] = ("mlflow.spanType",)
 
     def recognises(self, span: Span) -> bool:
         return "mlflow.spanType" in span.attributes

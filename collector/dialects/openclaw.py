@@ -26,6 +26,7 @@ class OpenClaw(OtelGenAI):
     """
 
     name: ClassVar[str] = "openclaw"
+    names: ClassVar[tuple[str, ...]] = (_PREFIX,)
 
     def recognises(self, span: Span) -> bool:
         return span.name.startswith(_PREFIX)

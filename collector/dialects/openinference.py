@@ -62,6 +62,7 @@ class OpenInference:
     """
 
     name: ClassVar[str] = "openinference"
+    marks: ClassVar[tuple[str, ...]] = (_KIND,)
 
     def recognises(self, span: Span) -> bool:
         return _KIND in span.attributes

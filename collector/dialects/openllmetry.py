@@ -18,6 +18,15 @@ _SCOPES: Final = tuple(
     f"opentelemetry.instrumentation.{name}" for name in ("langchain", "openai.v1", "openai.v0", "anthropic", "crewai", "mcp", "llamaindex")
 )
 _DECORATORS: Final = "traceloop.tracer"
+_MARKS: Final = (
+    _SPAN_KIND,
+    "traceloop.workflow.name",
+    "traceloop.entity.path",
+    "llm.request.type",
+    "gen_ai.prompt.0.role",
+    "gen_ai.completion.0.role",
+    _PROPERTIES + "session_id",
+)
 _MAX_MESSAGES: Final = 4096
 
 
@@ -41,21 +50,13 @@ class OpenLLMetry(OtelGenAI):
     """
 
     name: ClassVar[str] = "openllmetry"
+    marks: ClassVar[tuple[str, ...]] = _MARKS
+    marked_scopes: ClassVar[frozenset[str]] = frozenset({_DECORATORS, *_SCOPES})
 
     def recognises(self, span: Span) -> bool:
-        attributes = span.attributes
-        if (
-            _SPAN_KIND in attributes
-            or "traceloop.workflow.name" in attributes
-            or "traceloop.entity.path" in attributes
-            or "llm.request.type" in attributes
-            or "gen_ai.prompt.0.role" in attributes
-            or "gen_ai.completion.0.role" in attributes
-        ):
+        if span.scope_name == _DECORATORS or not span.attributes.keys().isdisjoint(_MARKS):
             return True
-        if span.scope_name == _DECORATORS or "traceloop.association.properties.session_id" in attributes:
-            return True
-        return span.scope_name in _SCOPES and "gen_ai.operation.name" in attributes
+        return span.scope_name in _SCOPES and "gen_ai.operation.name" in span.attributes
 
     def recognises_log(self, record: LogRecord) -> bool:
         return record.scope_name in _SCOPES and super().recognises_log(record)

@@ -15,7 +15,7 @@ _PREFIX: Final = "qwen-code."
 class QwenCode(OtelGenAI):
     """Qwen Code: log records and spans of the same calls.
 
-    Recognises: span names and `event.name` that begin with `qwen-code.`, scope `qwen-code`.
+    Recognises: span names and `event.name` that begin with `qwen-code.`.
     Keys: spans `qwen-code.llm_request`, `.tool`, `.interaction` as `OtelGenAI`; records `.api_response`, `.api_error`,
     `.tool_call` under Gemini CLI's names. Both kinds of one call are twins: by tool-call id, else by tokens and time.
     Hooks have failed spans in healthy runs: their spans are no steps.
@@ -28,9 +28,10 @@ class QwenCode(OtelGenAI):
     """
 
     name: ClassVar[str] = "qwen_code"
+    names: ClassVar[tuple[str, ...]] = (_PREFIX,)
 
     def recognises(self, span: Span) -> bool:
-        return span.name.startswith(_PREFIX) or span.scope_name.startswith("qwen-code")
+        return span.name.startswith(_PREFIX)
 
     def translate(self, span: Span) -> Fragment | None:
         name = span.name.removeprefix(_PREFIX)

@@ -15,8 +15,10 @@ MAX_ID: Final = 512
 
 _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
 _SCRUBBED: Final = "[Scrubbed due to "
-_REDACTS: Final = frozenset("[<_*rR \t\n")
+REDACTS: Final = frozenset("[<_*rR \t\n")
 """What a placeholder may begin with: most values need no regular expression."""
+_OPENS: Final = frozenset({"[", "{"})
+_BLANKS: Final = frozenset(" \t\r\n")
 _NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a", "-"})
 _FAILED_TEXT: Final = re.compile(
     r"^\s*(error\b\s*(:|-|calling|running|executing|invoking|while|in tool|during|code)|an error occurred"
@@ -31,21 +33,21 @@ def as_text(value: Any) -> str | None:
     """A non-empty string that is content: placeholders of redaction are absent content."""
     if not isinstance(value, str) or not value:
         return None
-    if value[0] in _REDACTS and _REDACTED.match(value):
+    if value[0] in REDACTS and _REDACTED.match(value):
         return None
     return value
 
 
 def as_id(value: Any) -> str | None:
     """An identifier. Placeholders are refused: a constant or scrubbed id would merge what does not belong together."""
+    if type(value) is str and 9 < len(value) <= MAX_ID and value[0] not in REDACTS and value[-1] > " ":
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
         return None
-    if 9 < len(value) <= MAX_ID and value[0] not in _REDACTS and value[-1] > " ":
-        return value
     text: str = value.strip()
-    if not text or len(text) > MAX_ID or (text[0] in _REDACTS and _REDACTED.match(text)) or (len(text) < 10 and text.lower() in _NO_ID):
+    if not text or len(text) > MAX_ID or (text[0] in REDACTS and _REDACTED.match(text)) or (len(text) < 10 and text.lower() in _NO_ID):
         return None
     return text
 
@@ -72,9 +74,9 @@ def as_bool(value: Any) -> bool | None:
 
 def as_json(value: Any) -> Any:
     """A list or dict, whether sent as such or as JSON text; None for everything else."""
-    if isinstance(value, (list, dict)):
-        return value
-    if isinstance(value, str) and value.lstrip()[:1] in {"[", "{"}:
+    if not isinstance(value, str):
+        return value if isinstance(value, (list, dict)) else None
+    if value and (value[0] in _OPENS or (value[0] in _BLANKS and value.lstrip()[:1] in _OPENS)):
         try:
             return orjson.loads(value)
         except orjson.JSONDecodeError:
@@ -178,13 +180,16 @@ def first_id(attributes: dict[str, Any], *keys: str) -> str | None:
 
 def seems_failed(result: Any) -> bool | None:
     """True where a tool's result says by itself that the call failed; None where it does not: results may hold anything."""
-    content = as_json(result)
+    # Only what holds one of these words can say so; parsing is dear.
+    content = (
+        as_json(result) if not isinstance(result, str) or (result[:1] in _OPENS and ("rror" in result or "status" in result)) else None
+    )
     if isinstance(content, dict):
         if content.get("isError") is True or content.get("is_error") is True or content.get("status") == "error":
             return True
         return True if content.get("error") and content.get("success") is not True else None
     if isinstance(result, str):
-        if _FAILED_TEXT.match(result):
+        if _FAILED_TEXT.match(result, 0, 200):
             return True
         code = _EXIT_CODE.search(result[-200:]) if "exit" in result[-200:] else None
         return True if code and int(code[1]) != 0 else None

@@ -34,6 +34,8 @@ class VercelAI(OtelGenAI):
     """
 
     name: ClassVar[str] = "vercel_ai"
+    marks: ClassVar[tuple[str, ...]] = (_OPERATION,)
+    marked_scopes: ClassVar[frozenset[str]] = frozenset({"ai", "gen_ai"})
 
     def recognises(self, span: Span) -> bool:
         return _OPERATION in span.attributes or span.scope_name in {"ai", "gen_ai"}
