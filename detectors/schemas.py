@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -69,7 +69,7 @@ def _compiled(schema: str) -> tuple[Any, frozenset[str] | None] | None:
     if len(schema) > _LARGEST:
         return None
     # imported here because it is slow to import and most sessions never need it
-    import jsonschema  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
+    import jsonschema  # noqa: PLC0415
     from jsonschema import validators  # noqa: PLC0415
 
     try:
@@ -82,7 +82,7 @@ def _compiled(schema: str) -> tuple[Any, frozenset[str] | None] | None:
         return None
     except Exception:  # noqa: BLE001 — as above
         return None
-    safe = validators.extend(kind, {"pattern": _passes, "patternProperties": _passes})
+    safe = cast("Any", validators).extend(kind, {"pattern": _passes, "patternProperties": _passes})
     properties = document.get("properties")
     known = frozenset(properties) if isinstance(properties, dict) and not _SHAPES & document.keys() else None
     return safe(document), known
