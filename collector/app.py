@@ -1,7 +1,6 @@
 """The only place that constructs the service: what is started, in which order, and how it stops."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import signal
@@ -16,6 +15,7 @@ from collector.dialects import DIALECTS
 from collector.enforcement import ACTIONS
 from collector.enforcement.action import Action
 from collector.enforcement.outbox import Outbox
+from collector.errors import OvercurrentError
 from collector.facade import RunningService
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcReceiver
@@ -31,6 +31,8 @@ from collector.web.runbooks import runbooks_router
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
+_FIXED = ("receivers", "web", "storage", "sessions", "prices")
+"""Sections of the configuration that only a start reads."""
 STOP_S = 10.0
 
 
@@ -48,7 +50,7 @@ class App:
             halt_reasons=HALT_REASONS,
             dialects=tuple(dialect.name for dialect in DIALECTS),
             agent_types=tuple(config.agent_types),
-            mode_of=lambda detector, _: config.detectors[detector].mode,
+            mode_of=lambda detector, _: self.config.detectors[detector].mode,
             rejection_reasons=sorted(REASONS),
             queue_limit_bytes=config.receivers.queue_bytes,
             version=__version__,
@@ -121,8 +123,26 @@ class App:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            with contextlib.suppress(Exception):  # `Core.tick` logs what it can name; the next second tries again
+            try:
                 await asyncio.wrap_future(self.admission.call(self.core.tick))
+            except Exception:  # the next second tries again
+                logger.exception("a tick failed: gauges and the session index are as old as this message")
+
+    async def reload(self, load: Callable[[], Config]) -> None:
+        """Reads the configuration again. An invalid one is refused and the running policy stays; what only a start can change is named."""
+        try:
+            config = await asyncio.to_thread(load)
+        except OvercurrentError as error:
+            logger.error("configuration not reloaded, the running one stays: %s", error.message)  # noqa: TRY400 — the message says it all
+            return
+        fixed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
+        await asyncio.wrap_future(self.admission.call(lambda: self.core.reconfigure(config)))
+        self._authority.replace(config.security.tokens)
+        for outbox in self._outboxes:
+            await outbox.configure(self.core.runtimes())
+        self.config = config
+        later = f"; changed but only read at start: {', '.join(fixed)}" if fixed else ""
+        logger.info("configuration reloaded, policy %s%s", config.fingerprint, later)
 
     async def stop(self) -> None:
         """Stops in the order in which nothing acknowledged can get lost: receivers, queue, outbox, stores."""
@@ -142,16 +162,27 @@ class App:
         self.core.close()
 
 
-async def serve(config: Config, *, started: Callable[[App], None]) -> None:
-    """Runs the service until SIGINT or SIGTERM. `started` is told when everything listens."""
+async def serve(load: Callable[[], Config], *, started: Callable[[App], None]) -> None:
+    """Runs the service until SIGINT or SIGTERM; SIGHUP reads the configuration again. `started` is told when everything listens.
+
+    Raises ConfigError, StoreUnavailable.
+    """
     # Live sessions are millions of objects that no collection can free; the defaults walk them all some hundred times a
     # second at full load, for a sixth of the CPU.
     gc.set_threshold(50_000, 20, 100)
-    app = App(config)
+    app = App(load())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(app.reload(load))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await app.start()
         started(app)

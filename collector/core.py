@@ -199,6 +199,14 @@ class Core:
         self._batch.detector_error(detector)
         logger.error("detector %s raised on seq %s and is off for this session: %r", detector, getattr(seen, "seq", "?"), error)
 
+    def reconfigure(self, config: Config) -> None:
+        """Takes another configuration from now on: modes, agent types, budgets, runtimes. Prices and stores stay as they were."""
+        self.config = config
+        self.policy.adopt(config)
+        for live in self.sessions.live.values():
+            self.policy.refit(live.host)
+            live.session.budget_usd = self.policy.budget_usd(live.session.agent_type)
+
     def tick(self) -> None:
         """Once a second: time passes even when nothing arrives; the index and the gauges follow."""
         now_ns = self._clock_ns()

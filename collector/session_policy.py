@@ -1,9 +1,14 @@
 """What sessions take from the configuration: agent types, budgets, detectors with their modes and parameters."""
 
 from decimal import Decimal
+from typing import Any
+
+import msgspec
 
 from collector.config import UNKNOWN_AGENT_TYPE, Config, Mode
 from collector.pricing import Prices
+from collector.workflow_host import WorkflowHost
+from detectors import WORKFLOW_DETECTORS
 from detectors.host import DetectorHost, OnError
 from detectors.model import SessionKey, Versions
 
@@ -22,6 +27,17 @@ class ConfiguredPolicy:
         self._on_error = on_error
         self._versions = Versions(policy=config.fingerprint, prices=prices_version)
 
+    def adopt(self, config: Config) -> None:
+        """Takes another configuration. Hosts that exist keep their detectors' parameters until `refit`."""
+        self._config = config
+        self._versions = msgspec.structs.replace(self._versions, policy=config.fingerprint)
+
+    def refit(self, host: DetectorHost) -> None:
+        """Gives a session's detectors the modes and ceilings of now; their parameters stay, or what they remember would be lost."""
+        host.versions = self._versions
+        host.set_modes({name: settings.mode for name, settings in self._config.detectors.items()})
+        self.equip(host, host.context.agent_type)
+
     def agent_type(self, agent: str | None, service: str | None) -> str:
         return self._config.agent_type_of(agent, service)
 
@@ -32,14 +48,19 @@ class ConfiguredPolicy:
         """What a finding of `detector` may do. Raises KeyError for one that is not registered."""
         return self._config.detectors[detector].mode
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "configs": {name: settings.params for name, settings in self._config.detectors.items()},
+            "modes": {name: settings.mode for name, settings in self._config.detectors.items()},
+            "versions": self._versions,
+            "on_error": self._on_error,
+        }
+
+    def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
+        return WorkflowHost(tenant, workflow_id, detectors=WORKFLOW_DETECTORS, **self._settings())
+
     def host(self, key: SessionKey) -> DetectorHost:
-        host = DetectorHost(
-            key,
-            configs={name: settings.params for name, settings in self._config.detectors.items()},
-            modes={name: settings.mode for name, settings in self._config.detectors.items()},
-            versions=self._versions,
-            on_error=self._on_error,
-        )
+        host = DetectorHost(key, **self._settings())
         self.equip(host, UNKNOWN_AGENT_TYPE)
         return host
 

@@ -151,7 +151,7 @@ class DetectorHost:
         pattern is closed. Counts and costs of `context` are not recomputed: the owner corrects them.
         """
         replayed = list(steps)
-        self._features = FeatureState()
+        self._features = type(self._features)()
         for watch in self._watches.values():
             watch.detector = watch.kind(watch.config)
             for episode in watch.episodes:
@@ -182,6 +182,11 @@ class DetectorHost:
         self._released_seq = self._last_seq
         self.context.halted_at_ns = None
         self.context.grace_until_step = self.context.steps + grace_steps
+
+    def set_modes(self, modes: Mapping[str, str]) -> None:
+        """Changes how far findings may go from here on; a detector not named keeps its mode."""
+        for name, watch in self._watches.items():
+            watch.mode = modes.get(name, watch.mode)
 
     def open_episodes(self) -> dict[str, Episode]:
         """Returns the open episode of each detector that has one."""

@@ -30,6 +30,8 @@ def command(
 ) -> None:
     """Runs the service until it is told to stop (SIGINT, SIGTERM).
 
+    SIGHUP reads the configuration again; an invalid one is refused and the running one stays.
+
     With no configuration it listens on loopback only and keeps its data in ./overcurrent-data.
     """
     from collector.app import App, serve  # noqa: PLC0415 — `--help` needs neither DuckDB nor gRPC
@@ -37,17 +39,15 @@ def command(
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)  # they log whole URLs, which may hold secrets
-    config = load_config(
-        config_file,
-        {
-            "storage.data_dir": None if data_dir is None else str(data_dir),
-            "receivers.otlp_grpc": otlp_grpc,
-            "receivers.otlp_http": otlp_http,
-            "web.listen": listen,
-        },
-    )
+    overrides = {
+        "storage.data_dir": None if data_dir is None else str(data_dir),
+        "receivers.otlp_grpc": otlp_grpc,
+        "receivers.otlp_http": otlp_http,
+        "web.listen": listen,
+    }
 
     def started(app: App) -> None:
+        config = app.config
         armed = [name for name, settings in config.detectors.items() if settings.mode not in {"shadow", "alert"}]
         print(f"OTLP/gRPC   {app.addresses['receivers.otlp_grpc']}")
         print(f"OTLP/HTTP   http://{app.addresses['receivers.otlp_http']}/v1/traces")
@@ -56,4 +56,4 @@ def command(
         print(f"data        {config.storage.data_dir}")
         print(f"armed       {', '.join(armed) or 'nothing: every detector is in shadow mode'}", flush=True)
 
-    asyncio.run(serve(config, started=started))
+    asyncio.run(serve(lambda: load_config(config_file, overrides), started=started))

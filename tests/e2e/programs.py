@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -131,8 +132,6 @@ class Program:
 class Service(Program):
     """`overcurrent serve`, configured by file. It keeps its ports and its data over a restart."""
 
-    program: tuple[str, ...] = (OVERCURRENT,)
-
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         super().__init__("service", folder)
         self.data_dir = self.folder / "data"
@@ -146,7 +145,8 @@ class Service(Program):
     def url(self) -> str:
         return f"http://{self.web}"
 
-    def start(self, config: Mapping[str, Any]) -> None:
+    def configure(self, config: Mapping[str, Any]) -> Path:
+        """Writes the configuration file anew; a running service reads it at SIGHUP."""
         file = self.folder / "overcurrent.yaml"
         file.touch(mode=0o600)
         everything = {
@@ -156,7 +156,17 @@ class Service(Program):
             **config,
         }
         file.write_text(yaml.safe_dump(everything), encoding="utf8")
-        self.begin(*self.program, "serve", "--config", str(file))
+        return file
+
+    def reload(self, config: Mapping[str, Any]) -> None:
+        assert self.process is not None
+        self.configure(config)
+        reloaded = self.said().count("configuration reloaded")
+        self.process.send_signal(signal.SIGHUP)
+        wait_for("the configuration is reloaded", lambda: self.said().count("configuration reloaded") > reloaded)
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        self.begin(OVERCURRENT, "serve", "--config", str(self.configure(config)))
         said = self.ready("listens", lambda: self.said() if "\narmed " in self.said() else None)
         addresses = dict(re.findall(r"^(OTLP/gRPC|OTLP/HTTP|API) +(?:http://)?([\d.]+:\d+)", said, re.MULTILINE))
         self.grpc, self.http, self.web = addresses["OTLP/gRPC"], addresses["OTLP/HTTP"], addresses["API"]

@@ -4,12 +4,9 @@ An armed detector halts by itself, at once. Alertmanager is the second way to th
 long as the finding is open, and so reaches what was found while the detector was not armed.
 """
 
-import signal
 import sqlite3
-import sys
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -55,20 +52,10 @@ def audit(service: Service, action: str) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute("SELECT * FROM audit WHERE action = ? ORDER BY id", (action,))]
 
 
-class ArmedLater(Service):
-    """A service whose detector is armed while it runs."""
-
-    program = (sys.executable, "-m", "tests.e2e.armed_later")
-
-    def arm(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGUSR1)
-
-
 def test_alertmanager_halts_what_was_found_before_the_detector_was_armed(
-    start_watch: Callable[[Service], Watch], start_agent: Callable[..., Agent], runtime: Runtime, stack: ExitStack, tmp_path: Path
+    start_service: Callable[..., Service], start_watch: Callable[[Service], Watch], start_agent: Callable[..., Agent], runtime: Runtime
 ) -> None:
-    service = stack.enter_context(ArmedLater(tmp_path, config(runtime.url)))
+    service = start_service()
     watch = start_watch(service)
     agent = start_agent("http", service.http)
     loop(agent, LOOP_CALLS)
@@ -77,7 +64,7 @@ def test_alertmanager_halts_what_was_found_before_the_detector_was_armed(
     assert service.get(f"sessions/{agent.session_id}")["state"] == "running"
 
     # The finding was reported once, in shadow: nothing but Alertmanager asks again.
-    service.arm()
+    service.reload(config(runtime.url, soft_loop="halt"))
     assert agent.halted.wait(30), service.said()
     wait_for("the session is halted", lambda: service.get(f"sessions/{agent.session_id}")["state"] == "halted")
     (halt,) = service.get(f"sessions/{agent.session_id}")["halts"]
