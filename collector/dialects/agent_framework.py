@@ -19,8 +19,10 @@ class AgentFramework(OtelGenAI):
     Tokens: input includes cached, output includes reasoning. `invoke_agent` repeats the totals: never read.
     Session: none with chat completions. With the Responses API `gen_ai.conversation.id` is the id of the previous
     response: no session id, but it joins one call to the next.
+    Turn: one `invoke_agent` root.
     Known gaps: argument values on the tool's span are those after coercion to the function's types (50 becomes 50.0).
     Versions seen: agent-framework 1.23.
+    Switch: `enable_instrumentation(enable_sensitive_data=True)`.
     """
 
     name: ClassVar[str] = "agent_framework"

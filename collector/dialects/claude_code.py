@@ -23,9 +23,11 @@ class ClaudeCode:
     Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Output includes
     thinking, which is not told apart.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
+    Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another.
     Known gaps: calls that validation rejects leave no record of the tool; retried HTTP errors are one span. The
     client's own `cost_usd` is not read.
     Versions seen: 2.1.197 and 2.1.330.
+    Switch: CLAUDE_CODE_ENABLE_TELEMETRY=1, OTEL_LOG_TOOL_DETAILS=1 for arguments.
     """
 
     name: ClassVar[str] = "claude_code"

@@ -18,8 +18,10 @@ class CopilotCLI(OtelGenAI):
     Tokens: input includes cached (absent where 0), output includes reasoning. `invoke_agent` repeats the totals: never read.
     `github.copilot.cost` counts premium requests, not money.
     Session: `gen_ai.conversation.id`; `github.copilot.interaction_id` names one turn of it.
+    Turn: one `invoke_agent`, named by `github.copilot.interaction_id`.
     Known gaps: with default flags neither messages nor arguments nor results.
     Versions seen: 1.0.102.
+    Switch: the content capture flag, OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true.
     """
 
     name: ClassVar[str] = "copilot_cli"

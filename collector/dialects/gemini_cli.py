@@ -19,9 +19,11 @@ class GeminiCLI:
     Tokens: input includes cached; `output_token_count` EXCLUDES thoughts, which are added here. Spans and
     `gen_ai.client.inference.operation.details` carry no thoughts: a price from them would be too low.
     Session: `session.id` in attributes and resource; every model call is a trace of its own.
+    Turn: `prompt_id`; there is no span around it.
     Known gaps: a tool's result, and which answer it belongs to: records have no call id. Calls that its loop guard cuts
     off have no response.
     Versions seen: 0.61.
+    Switch: telemetry with `logs` on; `traces` adds nothing that is read.
     """
 
     name: ClassVar[str] = "gemini_cli"

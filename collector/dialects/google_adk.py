@@ -28,8 +28,10 @@ class GoogleADK(OtelGenAI):
     Tokens: input includes cached. Through LiteLLM the output has the reasoning added a second time: it is taken off where
     the model is none of Google's.
     Session: `gen_ai.conversation.id`, or `gcp.vertex.agent.session_id` on model calls only.
+    Turn: one `invocation` or `invoke_workflow` root.
     Known gaps: finish reason is `stop` even where tools were called; with default flags tools have no arguments.
     Versions seen: google-adk 1.14 and 2.13.
+    Switch: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT and OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental.
     """
 
     name: ClassVar[str] = "google_adk"

@@ -33,8 +33,10 @@ class Langfuse:
     Tokens: JSON of `usage_details`. Integrations write either the provider's own figures, or disjoint buckets in which
     the input EXCLUDES cached and the output EXCLUDES reasoning: the total tells which.
     Session: `session.id`, older `langfuse.session.id`; version 3 sets it on the root only.
+    Turn: the root observation.
     Known gaps: no response id.
     Versions seen: Python 5.0, JavaScript 5.11.
+    Switch: none; set a session id.
     """
 
     name: ClassVar[str] = "langfuse"

@@ -25,8 +25,10 @@ class LangSmith(OtelGenAI):
     Tokens: input includes cached, output includes reasoning; both only in the JSON of `langsmith.metadata.usage_metadata`.
     Session: `langsmith.metadata.session_id`, else `.thread_id`, `.conversation_id`. `langsmith.trace.session_name` is the
     project: never read.
+    Turn: the root run.
     Known gaps: none known.
     Versions seen: 0.15.
+    Switch: LANGSMITH_OTEL_ENABLED=true; pass `session_id` or `thread_id` as metadata.
     """
 
     name: ClassVar[str] = "langsmith"

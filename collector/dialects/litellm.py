@@ -10,11 +10,12 @@ from collector.dialects.genai_keys import usage
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Usage, step
 from collector.dialects.usage_json import completed, usage_of
-from collector.dialects.values import as_id, first_id, from_repr
+from collector.dialects.values import as_id, as_text, first_id, from_repr
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
 _RAW: Final = "llm."
+_RETRIEVALS: Final = frozenset({"embedding", "aembedding", "embeddings", "rerank", "arerank"})
 
 
 class LiteLLM(OtelGenAI):
@@ -52,7 +53,7 @@ class LiteLLM(OtelGenAI):
         return self._raw(span)
 
     def kind(self, span: Span) -> StepKind | None:
-        if span.attributes.get("gen_ai.operation.name") in {"embedding", "aembedding", "embeddings", "rerank", "arerank"}:
+        if as_text(span.attributes.get("gen_ai.operation.name")) in _RETRIEVALS:
             return StepKind.RETRIEVAL
         return StepKind.LLM
 

@@ -32,8 +32,10 @@ class MLflow:
     LangChain's tools have `tool_call_id` and a ToolMessage as output, whose `status` alone tells a handled failure.
     Tokens: input includes cached, output includes reasoning; the latter only where the provider's response is kept whole.
     Session: lost over OTLP with most releases; `session.id`, `mlflow.trace.session` where they are sent.
+    Turn: the root span, one run.
     Known gaps: session and user.
     Versions seen: 3.17.
+    Switch: name the session in LangChain's metadata: MLflow's own is not exported.
     """
 
     name: ClassVar[str] = "mlflow"

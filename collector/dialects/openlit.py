@@ -16,8 +16,10 @@ class OpenLIT(OtelGenAI):
     Keys: as `OtelGenAI`. A requested tool's `gen_ai.tool.*` stand on the model call that asks for it: no tool span.
     Tokens: for Anthropic the input EXCLUDES everything cached, which is added here; elsewhere it includes it.
     Session: none.
+    Turn: none; calls are traces of their own unless the application has a span around them.
     Known gaps: tools are not traced.
     Versions seen: openlit 1.45.
+    Switch: `capture_message_content=True`.
     """
 
     name: ClassVar[str] = "openlit"

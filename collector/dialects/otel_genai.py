@@ -48,9 +48,11 @@ class OtelGenAI:
     Tokens: input includes cached (1.40), output includes reasoning (1.41). Senders of older versions that pass
     Anthropic's disjoint figures through are noticed where the cached part exceeds the input.
     Session: `session.id`, else `gen_ai.conversation.id`.
+    Turn: the outermost span, often `invoke_agent`; plain SDKs have none.
     Known gaps: the older log records carry no order within a call, so that the last user message is not told from
     earlier ones; message text of such calls stays unknown on the prompt's side.
     Versions seen: conventions 1.26 to 1.41 and the state after; contrib openai-v2 2.4b0.
+    Switch: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true.
     """
 
     name: ClassVar[str] = "otel_genai"

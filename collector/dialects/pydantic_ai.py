@@ -24,8 +24,10 @@ class PydanticAI(OtelGenAI):
     repeat totals, as `gen_ai.aggregated_usage.*` or under the names of the calls: never read.
     Session: `gen_ai.conversation.id` on all spans; a generated one where the application names none.
     `gen_ai.agent.call.id` is the run's id.
+    Turn: one `invoke_agent` or `agent run`.
     Known gaps: format 1 has no conversation id, and no agent name below the agent's span.
     Versions seen: pydantic-ai 1.0 and 2.68.
+    Switch: `InstrumentationSettings(include_content=True)` and `conversation_id`.
     """
 
     name: ClassVar[str] = "pydantic_ai"

@@ -17,8 +17,10 @@ class Strands(OtelGenAI):
     Tokens: input includes cached; reasoning is not sent. `invoke_agent` repeats totals, and sums them over the whole life of
     the agent object: never read. `prompt_tokens`/`completion_tokens` repeat the same counts on the same span.
     Session: `session.id` out of `trace_attributes`, on all spans (2025 releases: on the root only).
+    Turn: one `invoke_agent` or `invoke_swarm` root.
     Known gaps: no response id; a swarm's own span has no session.
     Versions seen: strands-agents 1.62.
+    Switch: `trace_attributes={"session.id": …}`.
     """
 
     name: ClassVar[str] = "strands"

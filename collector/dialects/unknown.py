@@ -15,7 +15,11 @@ class Unknown:
     Recognises: every span and log record.
     Keys: `session.id`, `gen_ai.conversation.id`.
     Tokens: never.
+    Session: `session.id`, else `gen_ai.conversation.id`.
+    Turn: none.
     Known gaps: all content.
+    Versions seen: none.
+    Switch: none.
     """
 
     name: ClassVar[str] = "unknown"

@@ -29,8 +29,10 @@ class VercelAI(OtelGenAI):
     cached, which is added here. Spans around the calls repeat the last call's usage (4, 5) or the sum (6, 7): never read.
     Session: whatever the application calls it under `ai.telemetry.metadata.` (4 to 6) or `ai.settings.context.` (7, on
     agent and step spans only).
+    Turn: one `ai.generateText`, `ai.streamText` or `invoke_agent`.
     Known gaps: 5 with OpenAI loses the cached count; in 7 failed attempts are invisible.
     Versions seen: 4.3, 6.0, 7.0.
+    Switch: `experimental_telemetry: {isEnabled: true, metadata: {sessionId}}`.
     """
 
     name: ClassVar[str] = "vercel_ai"

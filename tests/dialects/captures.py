@@ -10,7 +10,10 @@ from collector.decode import decode
 from collector.dialects import fragment_of, fragment_of_log
 from collector.dialects.base import Fragment
 from collector.model import Encoding, Request, Signal
+from collector.session_sums import steps_of
 from collector.telemetry_data import LogRecord, Span
+from detectors.model import Step
+from tests.core.agents import Run
 
 FOLDER = Path(__file__).parent.parent / "captures"
 SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/*/facts.json"))
@@ -50,6 +53,16 @@ def items(folder: Path) -> list[Span | LogRecord]:
 def fragments(folder: Path) -> list[Fragment]:
     found = (fragment_of(item) if isinstance(item, Span) else fragment_of_log(item) for item in items(folder))
     return [fragment for fragment in found if fragment is not None]
+
+
+def assembled(folder: Path) -> list[Step]:
+    """The steps that the recorded requests come to, in order of time."""
+    return steps(Run().send_each(*requests(folder)))
+
+
+def steps(run: Run) -> list[Step]:
+    """Every step that counts at the end, in order of time."""
+    return sorted(steps_of(run.events), key=lambda step: (step.started_ns, step.ended_ns, step.span_id, step.call_id or ""))
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -2,28 +2,35 @@
 
 import json
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from collector.dialects.base import Fragment
 from detectors.model import Step, StepKind
-from tests.dialects.captures import SCENARIOS, facts, fragments, name_of, summary
+from tests.dialects.captures import SCENARIOS, assembled, facts, fragments, name_of, summary
 
 TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
 
 
-def steps_of(found: list[Fragment], kind: StepKind) -> list[Step]:
-    """Steps of one kind, the first of twins only, without what only completes others."""
-    twins: set[str] = set()
-    steps = []
-    for item in found:
-        if item.step is None or item.step.kind is not kind or item.supplements or item.twin_key in twins:
-            continue
-        twins |= {item.twin_key} if item.twin_key else set()
-        steps.append(item.step)
-    return steps
+SILENT = {"openai-sdk__openllmetry/normal_nocontent", "crewai__openllmetry/normal"}
+"""Decorators name functions, not tools; calls that no prompt tells of stay unknown."""
+
+
+CUT_SHORT = {"opencode/normal"}
+"""The process ended before the last model call was exported."""
+UNMETERED = {"llamaindex__openinference/normal"}
+"""No counts while streaming."""
+
+
+@lru_cache(maxsize=1)
+def steps_in(folder: Path) -> list[Step]:
+    return assembled(folder)
+
+
+def steps_of(folder: Path, kind: StepKind) -> list[Step]:
+    return [step for step in steps_in(folder) if step.kind is kind]
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
@@ -39,38 +46,43 @@ def test_fragments_are_as_written_down(folder: Path) -> None:
 def test_every_model_call_is_seen_once_with_its_true_tokens(folder: Path) -> None:
     truth = facts(folder)
     calls = [call for call in truth["calls"] if call.get("status") == 200]
-    found = [step for step in steps_of(fragments(folder), StepKind.LLM) if step.error is not True]
-    assert len(found) == len(calls)
+    found = [step for step in steps_of(folder, StepKind.LLM) if step.error is not True]
+    assert len(found) == len(calls) - (name_of(folder) in CUT_SHORT)
     for field in TOKENS:
         seen = Counter(getattr(step, field) for step in found if getattr(step, field))
         true = Counter(call[field] for call in calls if call.get(field))
         assert not seen - true, field
-        if truth["carried"][field] and field in {"input_tokens", "output_tokens"}:
+        if truth["carried"][field] and field in {"input_tokens", "output_tokens"} and name_of(folder) not in CUT_SHORT | UNMETERED:
             assert seen == true, field
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
 def test_tool_steps_are_calls_that_were_made(folder: Path) -> None:
-    true = Counter(call["name"] for call in facts(folder)["tool_calls"])
-    found = fragments(folder)
-    tools = steps_of(found, StepKind.TOOL)
-    asked = Counter(ask.name for fragment in found if fragment.step and fragment.step.kind is StepKind.LLM for ask in fragment.asks)
-    if tools and "openai-sdk" not in name_of(folder):  # there a decorator's span has the name of the decorated function
-        assert Counter(step.name for step in tools) == true
-    if not all(fragment.supplements for fragment in found if fragment.asks):
-        assert not true - asked
+    truth = facts(folder)
+    true = Counter(call["name"] for call in truth["tool_calls"])
+    found = Counter(step.name for step in steps_of(folder, StepKind.TOOL) if step.name)
+    assert not found - true
+    if truth["carried"]["tool_names"] and name_of(folder) not in SILENT:
+        assert found == true
+
+
+@pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
+def test_arguments_of_steps_are_those_of_calls(folder: Path) -> None:
+    true = Counter(json.dumps(json.loads(call["arguments"]), sort_keys=True) for call in facts(folder)["tool_calls"])
+    known = (step.arguments for step in steps_of(folder, StepKind.TOOL) if step.arguments is not None)
+    assert not Counter(json.dumps(json.loads(told), sort_keys=True) for told in known) - true
 
 
 @pytest.mark.parametrize("folder", [folder for folder in SCENARIOS if folder.name in {"auth_failure", "retry_storm"}], ids=name_of)
 def test_failed_tools_are_seen_as_failed(folder: Path) -> None:
-    tools = steps_of(fragments(folder), StepKind.TOOL)
+    tools = steps_of(folder, StepKind.TOOL)
     assert tools
     assert all(step.error is True for step in tools)
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
 def test_agents_carry_no_tokens(folder: Path) -> None:
-    for step in steps_of(fragments(folder), StepKind.AGENT):
+    for step in steps_of(folder, StepKind.AGENT):
         assert not any(getattr(step, field) for field in TOKENS)
 
 
