@@ -75,6 +75,7 @@ class Assembler(Ownership):
         if session is None:
             self.unplaced += fragment.step is not None
             return
+        session = self.survivor(session)
         if trace is not None:
             session = self._touch(trace, session, fragment.at_ns)
         session = self._join(tenant, fragment, session)
