@@ -1,0 +1,216 @@
+"""Frameworks that no recording shows, and behaviour that recordings show too rarely, from what they are known to send."""
+# ruff: noqa: E501 - one row of a table a line
+
+import json
+from typing import Any
+
+import pytest
+
+from collector.assembly import Assembler
+from collector.dialects import fragment_of, fragment_of_log
+from collector.telemetry_data import LogRecord, Span
+from detectors.model import Event, Step, StepAmended, StepKind, StepRetracted
+from tests.dialects.spans import made, record, said, step
+
+TRACE = "1" * 32
+TOKENS = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
+
+
+def final(*items: Span | LogRecord) -> tuple[list[Step], Assembler]:
+    """The steps that stand after these items, and who assembled them."""
+    assembler = Assembler(price=lambda step: step)
+    standing: dict[int, Step] = {}
+    for item in items:
+        fragment = fragment_of(item) if isinstance(item, Span) else fragment_of_log(item)
+        if fragment is not None:
+            assembler.add("t", fragment)
+        for event in assembler.take():
+            _stand(standing, event)
+    return list(standing.values()), assembler
+
+
+def _stand(standing: dict[int, Step], event: Event) -> None:
+    if isinstance(event, Step):
+        standing[event.seq] = event
+    elif isinstance(event, StepAmended):
+        standing[event.step.seq] = event.step
+    elif isinstance(event, StepRetracted):
+        del standing[event.was.seq]
+
+
+def of(kind: StepKind, steps: list[Step]) -> list[Step]:
+    return [step for step in steps if step.kind is kind]
+
+
+# Double counting
+
+
+def langgraph_js() -> list[Span]:
+    chat = {"traceloop.span.kind": "task", "gen_ai.operation.name": "chat", **TOKENS}
+    del chat["traceloop.span.kind"]
+    chain = made({**chat, "gen_ai.request.model": "gpt-4o", "traceloop.workflow.name": "a"}, name="ChatOpenAI.chat",
+                 scope="@traceloop/instrumentation-langchain", span_id="b" * 16, parent="f" * 16, lasts=1.02)  # fmt: skip
+    vendor = made({**chat, "gen_ai.response.model": "gpt-4o-2024-11-20", "gen_ai.response.id": "chatcmpl-1", "traceloop.workflow.name": "b"},
+                  name="openai.chat", scope="@traceloop/instrumentation-openai", span_id="c" * 16, parent="f" * 16, at=0.01)  # fmt: skip
+    return [chain, vendor]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_instrumentations_of_one_call_that_share_no_id_count_once(turned: bool) -> None:
+    spans = langgraph_js()
+    steps, _ = final(*(reversed(spans) if turned else spans))
+    assert [(one.input_tokens, one.response_id) for one in steps] == [(100, "chatcmpl-1")]
+
+
+def test_like_calls_of_one_instrumentation_are_two() -> None:
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **TOKENS}
+    steps, _ = final(made(attributes, scope="x", span_id="b" * 16), made(attributes, scope="x", span_id="c" * 16))
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_failed_call_seen_by_the_sdk_and_an_instrumentation_in_other_traces_counts_once(turned: bool) -> None:
+    shared = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5"}
+    outer = made({**shared, "error.type": "AuthenticationError"}, scope="opentelemetry.instrumentation.anthropic", status_code=2, lasts=1.1,
+                 trace="2" * 32)  # fmt: skip
+    inner = made({**shared, "error.type": "authentication_error"}, scope="com.anthropic.sdk.python", status_code=2, at=0.05)
+    other = made({**shared, "error.type": "overloaded_error"}, scope="com.anthropic.sdk.python", status_code=2, at=0.05, span_id="d" * 16)
+    steps, _ = final(*([inner, outer] if turned else [outer, inner]))
+    assert len(steps) == 1
+    assert len(final(outer, other)[0]) == 2
+
+
+def test_mcp_client_and_server_are_one_call() -> None:
+    server = made({"mcp.method.name": "tools/call", "gen_ai.tool.name": "search"}, name="tools/call search", scope="mcp-python-sdk",
+                  span_id="b" * 16, parent="c" * 16, resource={"service.name": "tools"})  # fmt: skip
+    client = made({}, name="MCP send tools/call search", scope="mcp-python-sdk", span_id="c" * 16, lasts=1.2)
+    for items in ([server, client], [client, server]):
+        steps, _ = final(*items)
+        assert [(one.kind, one.name, one.service_name) for one in steps] == [(StepKind.TOOL, "search", "tools")]
+
+
+def test_mcp_connections_are_no_sessions() -> None:
+    assert said(made({"mcp.method.name": "tools/call", "mcp.session.id": "c-1234567890"}, name="tools/call x")).session_id is None
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_qwen_codes_records_and_spans_are_one_call(turned: bool) -> None:
+    usage = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "qwen3", "session.id": "session-1234", **TOKENS}
+    span = made(usage, name="qwen-code.llm_request", scope="qwen-code")
+    log = record({"event.name": "qwen-code.api_response", "model": "qwen3", "session.id": "session-1234", "input_token_count": 100,
+                  "output_token_count": 20, "thoughts_token_count": 5, "duration_ms": 990}, scope="qwen-code.logs", at=1.01, trace=TRACE)  # fmt: skip
+    steps, _ = final(*([log, span] if turned else [span, log]))
+    assert [(one.input_tokens, one.output_tokens, one.reasoning_tokens) for one in steps] == [(100, 20, 5)]
+
+
+def test_qwen_codes_hooks_do_not_fail() -> None:
+    assert fragment_of(made({}, name="qwen-code.hook", scope="qwen-code", status_code=2, status_message="no output")) is None
+
+
+def test_agno_names_the_session_on_its_root_which_comes_last() -> None:
+    llm = made({"openinference.span.kind": "LLM", "llm.token_count.prompt": 9}, name="OpenAIChat.invoke", scope="openinference.instrumentation.agno",
+               span_id="b" * 16, parent="c" * 16)  # fmt: skip
+    root = made({"openinference.span.kind": "AGENT", "session.id": "session-1234", "llm.token_count.prompt": 9}, name="A.run",
+                scope="openinference.instrumentation.agno", span_id="c" * 16, lasts=2)  # fmt: skip
+    steps, assembler = final(llm, root)
+    assert {assembler.survivor(one.session).session_id for one in steps} == {"session-1234"}
+    assert [one.input_tokens for one in steps] == [9, None]
+
+
+def test_dspy_tools_are_named_after_their_spans_and_finish_is_none() -> None:
+    scope = {"scope": "openinference.instrumentation.dspy"}
+    called = {"openinference.span.kind": "TOOL", "input.value": '{"kwargs": {"q": 1}}'}
+    found = step(made(called, name="search.__call__", **scope))
+    assert (found.name, found.arguments) == ("search", '{"q":1}')
+    assert fragment_of(made({"openinference.span.kind": "TOOL"}, name="finish.__call__", **scope)) is None
+
+
+def test_autogen_messages_count_once_however_many_agents_get_them() -> None:
+    content = [{"id": "call_1234567", "name": "search", "arguments": '{"q": 1}'}]
+    message = {"id": "message-1", "source": "helper", "models_usage": {"prompt_tokens": 7, "completion_tokens": 3}, "content": content,
+               "created_at": "2026-01-01T00:00:00Z", "type": "ToolCallRequestEvent"}  # fmt: skip
+    scope = "autogen SingleThreadedAgentRuntime"
+    hops = [made({"message": json.dumps({"message": message})}, name="autogen process x", scope=scope, trace=f"{n}" * 32) for n in (2, 3)]
+    steps, _ = final(*hops)
+    assert [(one.input_tokens, one.agent, one.asks[0].name) for one in steps] == [(7, "helper", "search")]
+
+
+def test_openclaw_and_goose() -> None:
+    tool = step(
+        made(
+            {"openclaw.content.tool_input": '{"q": 1}', "gen_ai.tool.name": "x", "openclaw.errorCategory": "timeout"},
+            name="openclaw.tool.execution",
+        )
+    )
+    assert (tool.kind, tool.arguments, tool.error, tool.error_class) == (StepKind.TOOL, '{"q": 1}', True, "timeout")
+    goose = {"service.name": "goose"}
+    call = step(made({"tool_name": "shell", "input": '{"c": "ls"}', "output": "a"}, name="dispatch_tool_call", resource=goose))
+    assert (call.dialect, call.name, call.arguments, call.result) == ("goose", "shell", '{"c": "ls"}', "a")
+    assert step(made({"gen_ai.request.model": "m"}, name="complete", resource=goose)).kind is StepKind.LLM
+
+
+# Hand-offs
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("transfer_to_agent", StepKind.HANDOFF),
+        ("transfer_to_billing_agent", StepKind.HANDOFF),
+        ("transfer_back_to_agent", StepKind.HANDOFF),
+        ("handoff_to_agent", StepKind.HANDOFF),
+        ("handoff to billing", StepKind.HANDOFF),
+        ("transfer_to_savings", StepKind.TOOL),
+        ("transfer_to_account", StepKind.TOOL),
+        ("delegate_to_human", StepKind.TOOL),
+        ("transfer_to_agents_report", StepKind.TOOL),
+    ],
+)
+def test_a_verb_alone_makes_no_handoff(name: str, kind: StepKind) -> None:
+    assert step(made({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name})).kind is kind
+
+
+def test_a_tool_that_jumps_in_the_graph_is_a_handoff() -> None:
+    jump = {"output.value": json.dumps({"output": {"graph": "__parent__", "goto": "b"}}), "tool.name": "transfer_to_b"}
+    assert step(made({"openinference.span.kind": "TOOL", **jump})).kind is StepKind.HANDOFF
+
+
+# How things ended
+
+
+TOOL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "x"}
+ENDINGS: list[tuple[str, dict[str, Any], dict[str, Any], bool | None]] = [
+    ("status error", TOOL, {"status_code": 2}, True),
+    ("status ok with an error in the result", {**TOOL, "gen_ai.tool.call.result": '{"isError": true}'}, {"status_code": 1}, True),
+    ("result says error", {**TOOL, "gen_ai.tool.call.result": '{"error": "no"}'}, {}, True),
+    ("result that only speaks of errors", {**TOOL, "gen_ai.tool.call.result": "No errors found in 3 files"}, {"status_code": 1}, False),
+    ("result with an empty error", {**TOOL, "gen_ai.tool.call.result": '{"error": null, "rows": 3}'}, {"status_code": 1}, False),
+    ("exit code in the text", {**TOOL, "gen_ai.tool.call.result": "…\nProcess exited with code 2"}, {}, True),
+    ("exit code 0", {**TOOL, "gen_ai.tool.call.result": "Process exited with code 0"}, {"status_code": 1}, False),
+    ("shell of Copilot CLI", {**TOOL, "process.exit.code": 1}, {"scope": "github.copilot"}, True),
+    ("Langfuse JS", {"langfuse.observation.type": "tool", "langfuse.observation.level": "ERROR"}, {}, True),
+    ("LangChain's handled error", {"openinference.span.kind": "TOOL", "output.value": json.dumps(
+        {"output": {"type": "tool", "data": {"content": "no", "tool_call_id": "call_12345678", "status": "error"}}})}, {"status_code": 1}, True),
+    ("Mastra", {**TOOL, "mastra.span.type": "tool_call", "gen_ai.tool.call.result": '{"error": true, "message": "no"}'}, {"status_code": 1}, True),
+    ("MCP", {"mcp.method.name": "tools/call", "error.type": "tool_error"}, {"name": "tools/call x"}, True),
+    ("nothing says", TOOL, {}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attributes", "rest", "error"), [row[1:] for row in ENDINGS], ids=[row[0] for row in ENDINGS])
+def test_ending(attributes: dict[str, Any], rest: dict[str, Any], error: bool | None) -> None:
+    assert step(made(attributes, **rest)).error is error
+
+
+# Sessions
+
+
+@pytest.mark.parametrize("value", ["[Scrubbed due to 'session']", "None", "null", "", "   ", "x" * 600, None, {}, True])
+def test_what_is_no_session_id(value: Any) -> None:
+    assert said(made({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "session.id": value})).session_id is None
+
+
+def test_a_session_id_in_pythons_repr() -> None:
+    told = repr({"session_id": "session-1234", "headers": {"a": None, "b": ("c",)}})
+    assert said(made({"gen_ai.request.model": "m", "metadata.requester_metadata": told}, scope="litellm")).session_id == "session-1234"
+    assert said(made({"gen_ai.request.model": "m", "metadata.requester_metadata": told[:-9]}, scope="litellm")).session_id is None
