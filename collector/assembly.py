@@ -22,6 +22,7 @@ from collector.twins import Twins
 from detectors.model import (
     CostBasis,
     Event,
+    Identified,
     SessionKey,
     SessionsMerged,
     Step,
@@ -81,6 +82,8 @@ class Assembler(Ownership):
         session = self._join(tenant, fragment, session)
         if trace is not None:
             session = self._link(tenant, fragment, session)
+        for conversation_id in fragment.conversation_ids:
+            self._identify(session, conversation_id)
         if fragment.step is not None:
             self._step(tenant, trace, fragment, info, session)
         for answer in fragment.answers:
@@ -263,6 +266,8 @@ class Assembler(Ownership):
                     trace.sessions[event.session] = None
             elif isinstance(event, WorkflowJoined):
                 self._workflows.restore(event.session, event.workflow_id)
+            elif isinstance(event, Identified):
+                self._workflows.identify(event.session, event.conversation_id)
             elif isinstance(event, Step):
                 self._restore_step(event)
             elif isinstance(event, StepAmended):

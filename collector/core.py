@@ -93,6 +93,7 @@ class Core:
         self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
         self._only_read = only_read
         sessions.now_ns = self._told_ns
+        sessions.remember(self.store.of_kinds(Sessions.REMEMBERED, RESTORED_EVENTS))
         if not only_read:
             self._catch_up()
 
@@ -269,16 +270,18 @@ class Core:
 
     def _enforce(self, finding: Finding) -> None:
         """Does about a finding what the policy decides. Raises StoreUnavailable."""
-        if finding.session is None:
-            return
-        active = self.control.active(finding.session)
+        for key in finding.sessions if finding.session is None else (finding.session,):
+            self._enforce_on(key, finding)
+
+    def _enforce_on(self, key: SessionKey, finding: Finding) -> None:
+        active = self.control.active(key)
         decision = decide(
             finding, mode=self.policy.mode(finding.detector), budgets_mode=self.config.budgets_mode, active=active.verb if active else None
         )
         if decision.act.verb is not None:
             try:
                 self.request(
-                    finding.session,
+                    key,
                     decision.act.verb,
                     halt_reason=finding.halt_reason,
                     requested_by=f"detector:{finding.detector}",
@@ -288,7 +291,7 @@ class Core:
             except StoreUnavailable:
                 raise
             except OvercurrentError as error:
-                logger.error("session %s: %s was not requested: %s", finding.session, decision.act, error.message)  # noqa: TRY400
+                logger.error("session %s: %s was not requested: %s", key, decision.act, error.message)  # noqa: TRY400
         if decision.armed.verb is not None:  # counted here, so that one which a store refused is counted once
             self.telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
 

@@ -139,28 +139,37 @@ class RunningService:
         limit: int = 100,
     ) -> list[Finding]:
         if open_only:
-            current = self._ask(lambda: [f for live in self._core.sessions.live.values() for f in live.open_findings.values()])
+            current = self._ask(lambda: list(self._core.sessions.open_findings()))
             return [
                 finding
                 for finding in sorted(current, key=lambda f: f.at_ns, reverse=True)
-                if (session is None or finding.session == session)
+                if (session is None or finding.session == session or session in finding.sessions)
                 and (detector is None or finding.detector == detector)
                 and (severity is None or finding.severity == severity)
                 and (since_ns is None or finding.at_ns >= since_ns)
             ][:limit]
         keys = None if session is None else tuple(self._core.history.keys(session))
         query = FindingQuery(sessions=keys, detector=detector, severity=severity, since_ns=since_ns, limit=limit)
-        return self._core.store.findings(query)
+        found = self._core.store.findings(query)
+        known = self._ask(lambda: self._core.session(session)) if session is not None else None
+        if known is not None and known.workflow_id is not None:
+            shared = self._core.history.workflow_findings(known.key.tenant, known.workflow_id)
+            found = [*(f for f in shared if session in f.sessions and detector in {None, f.detector}), *found][:limit]
+        return found
 
     def halt_eligible(self, agent_type: str, detector: str) -> list[Finding]:
         def read() -> list[Finding]:
-            return [
+            found = [
                 finding
                 for live in self._core.sessions.live.values()
                 if live.session.agent_type == agent_type
                 for finding in live.open_findings.values()
                 if finding.detector == detector and finding.halt_eligible
             ]
+            for finding in self._core.sessions.workflows.open():
+                if finding.detector == detector and finding.halt_eligible and finding.agent_type == agent_type:
+                    found += [msgspec.structs.replace(finding, session=key) for key in finding.sessions]
+            return found
 
         return self._ask(read)
 

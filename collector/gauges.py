@@ -30,6 +30,9 @@ def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, 
             steps[kind] = max(steps.get(kind, 0), session.steps)
             duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
             context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
+    for finding in sessions.workflows.open():
+        kind = finding.agent_type
+        findings[OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, policy.mode(finding.detector))] += 1
     return Snapshot(
         sessions=states,
         open_findings=findings,

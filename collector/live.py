@@ -9,9 +9,11 @@ import msgspec
 
 from collector.knowledge import Known
 from collector.model import Session
+from collector.session_contracts import Policy
+from collector.session_sums import absorb
 from detectors.features import StepFeatures
 from detectors.host import DetectorHost
-from detectors.model import Finding, Step
+from detectors.model import Finding, SessionKey, Step
 
 RECENT_STEPS: Final = 256
 _SLOPE_CALLS: Final = 8
@@ -61,6 +63,23 @@ class Live(msgspec.Struct):
         context.tokens = (session.input_tokens or 0) + (session.output_tokens or 0)
         context.cost_usd = session.cost_usd or Decimal(0)
         context.started_ns = session.started_ns or None
+
+    def stand(self, halted_at_ns: int | None) -> None:
+        """Tells the detectors since when the session is halted, if it is."""
+        self.host.context.halted_at_ns = halted_at_ns
+        self.host.context.halt_generation = self.session.generation
+
+    def absorb(self, gone: "Live") -> None:
+        """Takes over the sums and steps of `gone`; of the two sets of detectors the one that saw more stays."""
+        halted_at_ns = max(filter(None, (each.host.context.halted_at_ns for each in (self, gone))), default=None)
+        if gone.session.steps > self.session.steps:
+            self.host, self.stale, self.known = gone.host, gone.stale, gone.known
+            self.open_findings = gone.open_findings | self.open_findings
+        absorb(self.session, gone.session)
+        self.flagged, self.learned = self.flagged or gone.flagged, self.learned or gone.learned
+        self.stand(halted_at_ns)
+        both = sorted([*(gone.recent or ()), *(self.recent or ())], key=lambda step: step.seq)
+        self.recent = deque(both, maxlen=RECENT_STEPS) if gone.recent is not None and self.recent is not None else None
 
 
 class RecentSteps:
@@ -121,3 +140,9 @@ def slope(live: Live, step: Step) -> float | None:
     rise = (sum(live.costs[half:]) - sum(live.costs[:half])) / half / half
     live.costs = []
     return rise
+
+
+def fresh(policy: Policy, key: SessionKey, seq: int, workflow_id: str | None) -> Live:
+    """A session of which nothing is known but, where its events are expired, the workflow that it belongs to."""
+    session = Session(key=key, workflow_id=workflow_id, first_seq=seq, last_seq=seq, budget_usd=policy.budget_usd("unknown"))
+    return Live(session=session, host=policy.host(key), recent=deque(maxlen=RECENT_STEPS), open_findings={}, costs=[])

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from collector.dialects.base import Fragment
 from collector.traces import Limits, SpanInfo, Trace, Traces, remember
 from collector.workflows import Workflows
-from detectors.model import Event, SessionKey, SessionsMerged, TraceJoined, WorkflowJoined
+from detectors.model import Event, Identified, SessionKey, SessionsMerged, TraceJoined, WorkflowJoined
 
 _LINKERS = 64
 """Sessions that wait for a trace they link to."""
@@ -148,6 +148,15 @@ class Ownership:
             return owner
         self._workflows.connect(owner, session)
         return session
+
+    def _identify(self, session: SessionKey, conversation_id: str) -> None:
+        """Notes a further name of the session; sessions of one name are one piece of work."""
+        others = self._workflows.identify(session, conversation_id)
+        if others is None:
+            return
+        self._emit(Identified(seq=self._next(), session=session, conversation_id=conversation_id))
+        for other in others[:1]:
+            self._workflows.connect(self.survivor(other), session)
 
     def _connected(self, session: SessionKey, workflow_id: str) -> None:
         self._emit(WorkflowJoined(seq=self._next(), session=session, workflow_id=workflow_id))

@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import Protocol
 
+from collector.workflow_host import WorkflowHost
 from detectors.host import DetectorHost
-from detectors.model import Event, SessionKey
+from detectors.model import Event, Finding, SessionKey
 
 
 class Policy(Protocol):
@@ -15,6 +16,9 @@ class Policy(Protocol):
     def budget_usd(self, agent_type: str) -> Decimal | None: ...
 
     def host(self, key: SessionKey) -> DetectorHost: ...
+
+    def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
+        """Makes the detectors of a workflow."""
 
     def equip(self, host: DetectorHost, agent_type: str) -> None:
         """Tells the detectors what holds for this agent type: ceiling, polling tools."""
@@ -28,6 +32,9 @@ class History(Protocol):
 
     def events(self, key: SessionKey) -> list[Event]:
         """Every event of the session, and of those merged into it, in commit order."""
+
+    def workflow_findings(self, tenant: str, workflow_id: str) -> list[Finding]:
+        """The newest emission of each finding about the workflow as a whole."""
 
     def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
         """(finding id, severity, halt_eligible) of everything emitted for the session and those merged into it."""

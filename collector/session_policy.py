@@ -7,6 +7,8 @@ import msgspec
 
 from collector.config import UNKNOWN_AGENT_TYPE, Config, Mode
 from collector.pricing import Prices
+from collector.workflow_host import WorkflowHost
+from detectors import WORKFLOW_DETECTORS
 from detectors.host import DetectorHost, OnError
 from detectors.model import SessionKey, Versions
 
@@ -53,6 +55,9 @@ class ConfiguredPolicy:
             "versions": self._versions,
             "on_error": self._on_error,
         }
+
+    def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
+        return WorkflowHost(tenant, workflow_id, detectors=WORKFLOW_DETECTORS, **self._settings())
 
     def host(self, key: SessionKey) -> DetectorHost:
         host = DetectorHost(key, **self._settings())

@@ -4,17 +4,19 @@ A function of the stream alone: a session that was evicted, or lost with the pro
 events. How amendments, retractions and merges reach the detectors is docs/adr/003.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import ClassVar
 
 import msgspec
 
 from collector.knowledge import Knowledge, Past
-from collector.live import RECENT_STEPS, Live, RecentSteps, StepSeen, slope
+from collector.live import RECENT_STEPS, Live, RecentSteps, StepSeen, fresh, slope
 from collector.model import Session, SessionState
 from collector.session_contracts import History, Policy
-from collector.session_sums import absorb, add, count, describe, steps_of
+from collector.session_sums import add, count, describe, steps_of
 from collector.silence import Silences, past_ticks
+from collector.workflow_watch import Workflows
 from detectors.model import (
     BaselineSnapshot,
     Event,
@@ -38,6 +40,9 @@ from detectors.model import (
 
 class Sessions:
     """All live sessions. One instance, one thread; readers take copies under the owner's lock."""
+
+    REMEMBERED: ClassVar = ("workflow_joined", "sessions_merged", "released", "schema_registered", "baseline_snapshot")
+    """Tags of the events that are about more than one session."""
 
     def __init__(
         self,
@@ -70,6 +75,8 @@ class Sessions:
         """Event time, as the latest tick told it."""
         self._silences = Silences()
         self.live: OrderedDict[SessionKey, Live] = OrderedDict()
+        # Sessions made again say nothing of their workflow: its steps were seen.
+        self.workflows = Workflows(policy, history, self.live, idle=past is not None)
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
         """Sessions whose aggregates changed since the owner last took them."""
@@ -77,6 +84,12 @@ class Sessions:
         self.evictions = {"idle": 0, "capacity": 0}
         self.reloads = 0
         """Sessions made again from the store."""
+
+    def remember(self, events: Iterable[Event]) -> None:
+        """Learns again, before anything else, from those recorded events that are about more than one session."""
+        for event in events:
+            self.knowledge.learn(event)
+            self.workflows.note(event)
 
     def apply(self, events: Iterable[Event]) -> list[Finding]:
         """Takes in events in their order; returns what the detectors found, in order."""
@@ -99,6 +112,7 @@ class Sessions:
             elif isinstance(event, WorkflowJoined):
                 self._live(event.session, event.seq).session.workflow_id = event.workflow_id
                 self.changed.add(event.session)
+                self.workflows.note(event)
             elif isinstance(event, TraceJoined):
                 add(self._live(event.session, event.seq).session.identifiers.trace_ids, event.trace_id)
                 self.changed.add(event.session)
@@ -113,6 +127,12 @@ class Sessions:
                 self._released(event)
         self._bound()
         return found
+
+    def open_findings(self) -> Iterator[Finding]:
+        """Every finding that is open now."""
+        for live in self.live.values():
+            yield from live.open_findings.values()
+        yield from self.workflows.open()
 
     # Steps
 
@@ -141,7 +161,10 @@ class Sessions:
         if self._seen is not None:
             self._seen(StepSeen(step, features, session.agent_type, slope(live, step)))
         self.changed.add(session.key)
-        return slept + corrected + self._note(live, findings)
+        found = slept + corrected + self._note(live, findings)
+        if session.workflow_id is not None:
+            found += self.workflows.step(live, step, features)
+        return found
 
     def _describe(self, live: Live, step: Step) -> None:
         """Learns from the step what the session is called and who runs in it."""
@@ -208,6 +231,7 @@ class Sessions:
     def _replace(self, live: Live, seq: int, step: Step | None) -> None:
         """Changes or drops a recent step, and has the detectors see the recent past anew before the next step."""
         live.stale = True
+        self.workflows.changed(live.session.key)
         self.recent.replace(live, seq, step)
 
     def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
@@ -228,20 +252,14 @@ class Sessions:
         self.merged[event.absorbed] = event.session
         survivor = self._live(event.session, event.seq)
         if gone is not None:
-            if gone.session.steps > survivor.session.steps:
-                survivor.host, survivor.stale = gone.host, gone.stale
-                self.policy.equip(survivor.host, survivor.session.agent_type)
-                survivor.open_findings = gone.open_findings | survivor.open_findings
-            absorb(survivor.session, gone.session)
-            survivor.flagged, survivor.learned = survivor.flagged or gone.flagged, survivor.learned or gone.learned
-            self._stand(survivor, max(filter(None, (each.host.context.halted_at_ns for each in (survivor, gone))), default=None))
-            both = sorted([*(gone.recent or ()), *(survivor.recent or ())], key=lambda step: step.seq)
-            survivor.recent = deque(both, maxlen=RECENT_STEPS) if gone.recent is not None and survivor.recent is not None else None
+            survivor.absorb(gone)
+            self.policy.equip(survivor.host, survivor.session.agent_type)
             self.recent.weigh(survivor)
             self._type(survivor)
         if str(event.absorbed) not in survivor.session.merged_from:
             survivor.session.merged_from.append(str(event.absorbed))
         self.changed |= {event.session, event.absorbed}
+        self.workflows.note(event)
 
     # Halts
 
@@ -250,7 +268,7 @@ class Sessions:
         session = live.session
         session.generation = max(session.generation, event.generation)
         if event.verb == "halt":
-            self._stand(live, event.at_ns)
+            live.stand(event.at_ns)
             session.state, session.halt_reason = SessionState.HALTING, event.halt_reason
         elif event.verb == "pause" and session.state is not SessionState.HALTING:
             session.state, session.halt_reason = SessionState.PAUSING, event.halt_reason
@@ -263,14 +281,9 @@ class Sessions:
         live.session.halt_reason = None
         live.open_findings = {}
         live.host.release(event.grace_steps)
-        self._stand(live, None)
+        live.stand(None)
+        self.workflows.note(event)
         self.changed.add(event.session)
-
-    @staticmethod
-    def _stand(live: Live, halted_at_ns: int | None) -> None:
-        """Tells the detectors since when the session is halted, if it is."""
-        live.host.context.halted_at_ns = halted_at_ns
-        live.host.context.halt_generation = live.session.generation
 
     # Time
 
@@ -282,10 +295,8 @@ class Sessions:
 
     def _pass(self, live: Live, tick: Tick) -> list[Finding]:
         findings = live.host.tick(tick)
-        if not findings:
-            return []
-        self.changed.add(live.session.key)
-        return self._note(live, findings)
+        self.changed |= {live.session.key} if findings else set()
+        return self._note(live, findings) if findings else []
 
     def relive(self, live: Live, until_ns: int) -> list[Finding]:
         """Lets time pass for a session that is made again."""
@@ -300,7 +311,7 @@ class Sessions:
         if live is not None:
             self.live.move_to_end(key)
         else:
-            live = self._load(key, before_seq=seq) or self._fresh(key, seq)
+            live = self._load(key, before_seq=seq) or fresh(self.policy, key, seq, self.workflows.of_session(key))
             self._enter(key, live)
         live.touched_ns = self.now_ns
         return live
@@ -311,11 +322,6 @@ class Sessions:
         live.host.context.schemas = self._known.schemas(live.agent_types)
         live.touched_ns = self.now_ns
         self._silences.wait(live, self.now_ns)
-
-    def _fresh(self, key: SessionKey, seq: int) -> Live:
-        agent_type = "unknown"
-        session = Session(key=key, first_seq=seq, last_seq=seq, budget_usd=self.policy.budget_usd(agent_type))
-        return Live(session=session, host=self.policy.host(key), recent=deque(maxlen=RECENT_STEPS), open_findings={}, costs=[])
 
     def _load(self, key: SessionKey, before_seq: int | None = None) -> Live | None:
         """Makes a session again from its recorded events before `before_seq`; None where there are none."""

@@ -2,9 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from collector.traces import remember
 from detectors.model import SessionKey
+
+_SHARERS: Final = 1_000
+"""Sessions remembered of one conversation id."""
 
 
 def workflow_of(key: SessionKey) -> str:
@@ -19,6 +23,7 @@ class Workflows:
         self._limit = limit
         self._joined = joined
         self._of: OrderedDict[SessionKey, str] = OrderedDict()
+        self._known_as: OrderedDict[tuple[str, str], dict[SessionKey, None]] = OrderedDict()
 
     def connect(self, first: SessionKey, second: SessionKey) -> None:
         """Makes the workflows of two sessions one; that of `first` stays, where it has one."""
@@ -35,6 +40,20 @@ class Workflows:
         for key in (first, second):
             if self._of.get(key) != target:
                 self._set(key, target)
+
+    def identify(self, session: SessionKey, name: str) -> list[SessionKey] | None:
+        """Notes that the session is known by `name` too. The others that are, the first one first; None where it was noted before."""
+        sharers = self._known_as.get((session.tenant, name))
+        if sharers is None:
+            sharers = {}
+            remember(self._known_as, (session.tenant, name), sharers, self._limit)
+        elif session in sharers:
+            return None
+        others = list(sharers)
+        if len(sharers) >= _SHARERS:
+            del sharers[others[1]]
+        sharers[session] = None
+        return others
 
     def merge(self, survivor: SessionKey, absorbed: SessionKey) -> None:
         """Hands the workflow of `absorbed` on; where both have one, the two are connected."""

@@ -34,3 +34,6 @@ DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (
     Abandoned,
     Zombie,
 )
+
+WORKFLOW_DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (PingPong,)
+"""Those that watch whole workflows too: what agents in several sessions do to each other."""

@@ -286,7 +286,9 @@ def _same_request(c: sqlite3.Connection, key: SessionKey, verb: Verb, finding: s
     if active is not None and active.verb is verb:
         return active
     if finding is not None:
-        row = c.execute("SELECT * FROM halts WHERE finding = ? AND verb = ? ORDER BY requested_ns LIMIT 1", (finding, verb)).fetchone()
+        row = c.execute(
+            "SELECT * FROM halts WHERE finding = ? AND verb = ? AND session = ? ORDER BY requested_ns LIMIT 1", (finding, verb, str(key))
+        ).fetchone()
         if row is not None:
             return halt_of(row)
     halt = _newest(c, key)

@@ -30,6 +30,7 @@ class FindingQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which findings are wanted. None means any."""
 
     sessions: tuple[SessionKey, ...] | None = None
+    workflow_id: str | None = None
     detector: str | None = None
     severity: str | None = None
     since_ns: int | None = None
@@ -68,6 +69,9 @@ class Store(Protocol):
 
     def tail(self, limit: int) -> list[Event]:
         """The newest `limit` events of all sessions, in commit order."""
+
+    def of_kinds(self, kinds: Iterable[str], limit: int) -> list[Event]:
+        """The newest `limit` events with one of these tags, in commit order."""
 
     def sessions_after(self, seq: int) -> list[SessionKey]:
         """The sessions with an event after `seq`, in order of their first such event."""

@@ -148,6 +148,14 @@ class DuckDBStore:
         rows = self._read("SELECT body FROM events WHERE seq >= ? ORDER BY seq", [first]) if limit else []
         return [_decode_event(row[0]) for row in rows]
 
+    def of_kinds(self, kinds: Iterable[str], limit: int) -> list[Event]:
+        wanted = list(kinds)
+        rows = self._read(
+            f"SELECT body FROM events WHERE kind IN ({_marks(wanted)}) ORDER BY seq DESC LIMIT ?",  # noqa: S608 — question marks
+            [*wanted, limit],
+        )
+        return [_decode_event(row[0]) for row in reversed(rows)]
+
     def sessions_after(self, seq: int) -> list[SessionKey]:
         rows = self._read("SELECT session FROM events WHERE seq > ? AND session IS NOT NULL GROUP BY session ORDER BY min(seq)", [seq])
         return [SessionKey.parse(row[0]) for row in rows]
@@ -158,7 +166,12 @@ class DuckDBStore:
         if query.sessions is not None:
             where.append(f"session IN ({_marks(query.sessions)})" if query.sessions else "false")
             parameters += [str(key) for key in query.sessions]
-        for condition, value in (("detector = ?", query.detector), ("severity = ?", query.severity), ("at_ns >= ?", query.since_ns)):
+        for condition, value in (
+            ("body->>'workflow_id' = ?", query.workflow_id),
+            ("detector = ?", query.detector),
+            ("severity = ?", query.severity),
+            ("at_ns >= ?", query.since_ns),
+        ):
             if value is not None:
                 where.append(condition)
                 parameters.append(value)

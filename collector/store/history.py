@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from collector.store.base import Store
-from detectors.model import Event, SessionKey, SessionsMerged
+from collector.store.base import FindingQuery, Store
+from detectors.model import Event, Finding, SessionKey, SessionsMerged
 
 
 class RecordedHistory:
@@ -28,6 +28,10 @@ class RecordedHistory:
 
     def events(self, key: SessionKey) -> list[Event]:
         return self._store.events(self.keys(key))
+
+    def workflow_findings(self, tenant: str, workflow_id: str) -> list[Finding]:
+        found = self._store.findings(FindingQuery(workflow_id=workflow_id, limit=1_000))
+        return [finding for finding in found if finding.session is None and any(key.tenant == tenant for key in finding.sessions)]
 
     def emitted(self, key: SessionKey) -> set[tuple[str, str, bool]]:
         return self._store.emissions(self.keys(key))

@@ -63,6 +63,11 @@ class MemoryStore:
     def tail(self, limit: int) -> list[Event]:
         return self._stream[-limit:] if limit else []
 
+    def of_kinds(self, kinds: Iterable[str], limit: int) -> list[Event]:
+        wanted = set(kinds)
+        found = [event for event in self._stream if event.__struct_config__.tag in wanted]
+        return found[-limit:] if limit else []
+
     def sessions_after(self, seq: int) -> list[SessionKey]:
         firsts = {key: min((e.seq for e in events if e.seq > seq), default=None) for key, events in self._events.items()}
         return sorted((key for key, first in firsts.items() if first is not None), key=lambda key: firsts[key] or 0)
@@ -72,6 +77,7 @@ class MemoryStore:
             finding
             for finding in reversed(self._findings.values())
             if (query.sessions is None or finding.session in query.sessions)
+            and (query.workflow_id is None or finding.workflow_id == query.workflow_id)
             and (query.detector is None or finding.detector == query.detector)
             and (query.severity is None or finding.severity == query.severity)
             and (query.since_ns is None or finding.at_ns >= query.since_ns)

@@ -1,0 +1,94 @@
+"""Runs the detectors of one workflow over the steps of all its sessions."""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from detectors.base import Answer, Signal
+from detectors.features import FeatureState, StepFeatures
+from detectors.host import DetectorHost, Episode
+from detectors.model import Finding, SessionKey, Step, Tick
+
+WATCHED_STEPS: Final = 256
+"""Steps of the workflow that its detectors remember, and are shown again."""
+
+
+class _Features(FeatureState):
+    """Hands the detectors what was computed for the step's own session."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready: StepFeatures | None = None
+        self._states: dict[SessionKey, FeatureState] = {}
+
+    def observe(self, step: Step) -> StepFeatures:
+        if self.ready is not None:
+            return self.ready
+        return self._states.setdefault(step.session, FeatureState()).observe(step)
+
+
+class WorkflowHost(DetectorHost):
+    """Runs the detectors of one workflow. It reports what two sessions or more take part in: the rest is their own."""
+
+    def __init__(self, tenant: str, workflow_id: str, **settings: Any) -> None:
+        super().__init__(SessionKey(tenant, "workflow", workflow_id), workflow_id=workflow_id, **settings)
+        self._features = _Features()
+        self._owners: deque[tuple[int, SessionKey]] = deque(maxlen=WATCHED_STEPS)
+
+    def take(self, step: Step, features: StepFeatures) -> list[Finding]:
+        """Takes in the workflow's next step."""
+        shared = self._features
+        if not isinstance(shared, _Features):  # a rebuild made it anew
+            shared = self._features = _Features()
+        shared.ready = features
+        self._owners.append((step.seq, step.session))
+        return self.observe(step, count=False, steps=self.numbered + 1)[1]
+
+    def remake(self, steps: list[Step], told: list[Finding], released_seq: int) -> list[Finding]:
+        """Shows the detectors the workflow's recent steps; what was `told` is not told again."""
+        for finding in sorted(told, key=lambda one: one.episode):
+            watch = self._watches.get(finding.detector)
+            if watch is None:
+                continue
+            ended = finding.step_seq <= released_seq
+            last_seq = finding.step_seq if ended or not steps else max(finding.step_seq, steps[-1].seq)
+            watch.latest = max(watch.latest, finding.episode)
+            watch.episodes.append(
+                Episode(finding.episode, finding.first_step_seq, last_seq, finding.severity, finding.halt_eligible, open=False)
+            )
+        self._released_seq = released_seq
+        self._owners.extend((step.seq, step.session) for step in steps)
+        return self.rebuild(steps)
+
+    def parties(self, signal: Signal) -> tuple[SessionKey, ...]:
+        """The sessions whose steps the signal rests on."""
+        named = set(_numbers(signal.evidence))
+        chosen = [key for seq, key in self._owners if (seq in named if named else seq >= signal.first_step_seq)]
+        return tuple(dict.fromkeys(chosen))
+
+    def _take(self, watch: Any, answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
+        if isinstance(answer, Signal) and len(self.parties(answer)) < 2:
+            return
+        super()._take(watch, answer, seen, found)
+
+    def _finding(self, watch: Any, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
+        finding = super()._finding(watch, episode, signal, seen)
+        parties = self.parties(signal)
+        evidence = {**signal.evidence, "sessions": [key.session_id for key in parties[:16]]}
+        return msgspec.structs.replace(finding, session=None, sessions=parties, evidence=evidence)
+
+
+def _numbers(evidence: Any) -> Iterator[int]:
+    """The sequence numbers in the evidence."""
+    for name, value in evidence.items() if isinstance(evidence, dict) else ():
+        if name == "seq" and isinstance(value, int):
+            yield value
+        elif name == "seqs" and isinstance(value, list):
+            yield from (each for each in value if isinstance(each, int))
+        elif isinstance(value, list):
+            for each in value:
+                # A move that said something new is no part of the pattern.
+                if not isinstance(each, dict) or each.get("idle") != 0:
+                    yield from _numbers(each)

@@ -1,0 +1,178 @@
+"""Watches workflows: the steps of all sessions that belong to one piece of work, in the order of the stream.
+
+What agents in several sessions and services do to each other shows in none of them alone. A workflow is watched for as long
+as its sessions speak, however long they are silent between: it does not matter whether they are live, evicted or expired.
+A function of the stream: a watch that is not in memory is made again from the recent steps of the workflow's sessions.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from collector.live import Live
+from collector.session_contracts import History, Policy
+from collector.session_sums import steps_of
+from collector.workflow_host import WATCHED_STEPS, WorkflowHost
+from detectors.features import StepFeatures
+from detectors.model import Event, Finding, Released, SessionKey, SessionsMerged, Step, StepKind, WorkflowJoined
+
+_MEMBERS: Final = 200_000
+"""Sessions whose workflow is remembered."""
+_READ: Final = 32
+"""Sessions of a workflow that are read to make its watch again: the latest that joined, and the first."""
+
+WorkflowKey = tuple[str, str]
+"""Tenant and workflow id."""
+
+
+class Workflows:
+    """The watches of all workflows with more than one session. One instance, one thread."""
+
+    def __init__(
+        self, policy: Policy, history: History | None, live: Mapping[SessionKey, Live], *, limit: int = 5_000, idle: bool = False
+    ) -> None:
+        """With `idle` nothing is watched."""
+        self._policy = policy
+        self._history = history
+        self._live = live
+        self._limit = limit
+        self._idle = idle
+        self._members: OrderedDict[WorkflowKey, dict[SessionKey, int]] = OrderedDict()
+        """The sessions of each workflow, and the event from which on their steps count."""
+        self._of: OrderedDict[SessionKey, str] = OrderedDict()
+        self._released: dict[WorkflowKey, int] = {}
+        self._watches: OrderedDict[WorkflowKey, WorkflowHost] = OrderedDict()
+        self.open_findings: dict[WorkflowKey, dict[str, Finding]] = {}
+        self.remade = 0
+        """Watches made again."""
+
+    def note(self, event: Event) -> None:
+        """Learns which sessions belong together, and that one was released."""
+        if self._idle:
+            return
+        if isinstance(event, WorkflowJoined):
+            self._join(event.session, event.workflow_id, event.seq)
+        elif isinstance(event, SessionsMerged):
+            workflow = self._of.pop(event.absorbed, None)
+            if workflow is not None:
+                members = self._members.get((event.absorbed.tenant, workflow), {})
+                since = members.pop(event.absorbed, event.seq)
+                if self._of.get(event.session) == workflow or event.session not in self._of:
+                    self._of[event.session] = workflow
+                    members[event.session] = min(since, members.get(event.session, since))
+                self.changed(event.session)
+        elif isinstance(event, Released):
+            workflow = self._of.get(event.session)
+            if workflow is not None:
+                key = (event.session.tenant, workflow)
+                self._released[key] = event.seq
+                self.open_findings.pop(key, None)
+                watch = self._watches.get(key)
+                if watch is not None:
+                    watch.release(event.grace_steps)
+
+    def _join(self, session: SessionKey, workflow_id: str, seq: int) -> None:
+        before = self._of.get(session)
+        key = (session.tenant, workflow_id)
+        if before is not None and before != workflow_id:
+            left = self._members.get((session.tenant, before), {})
+            left.pop(session, None)
+            if not left:
+                self._drop((session.tenant, before))
+        self._of[session] = workflow_id
+        self._of.move_to_end(session)
+        members = self._members.setdefault(key, {})
+        self._members.move_to_end(key)
+        # What the first two did before they were known to belong together counts; the steps of others count from here on.
+        members.setdefault(session, 0 if len(members) < 2 else seq)
+        while len(self._of) > _MEMBERS:
+            oldest, workflow = self._of.popitem(last=False)
+            self._members.get((oldest.tenant, workflow), {}).pop(oldest, None)
+            if not self._members.get((oldest.tenant, workflow)):
+                self._drop((oldest.tenant, workflow))
+
+    def _drop(self, key: WorkflowKey) -> None:
+        self._members.pop(key, None)
+        self._watches.pop(key, None)
+        self._released.pop(key, None)
+        self.open_findings.pop(key, None)
+
+    def changed(self, session: SessionKey) -> None:
+        """A step of the session was corrected: the watch is made again when the workflow speaks next."""
+        workflow = self._of.get(session)
+        if workflow is not None:
+            self._watches.pop((session.tenant, workflow), None)
+
+    def step(self, live: Live, step: Step, features: StepFeatures) -> list[Finding]:
+        """Takes in a step of a session that belongs to a workflow."""
+        workflow = self._of.get(live.session.key)
+        key = (live.session.key.tenant, workflow or "")
+        members = self._members.get(key)
+        if workflow is None or members is None or len(members) < 2 or live.session.key not in members:
+            return []
+        found: list[Finding] = []
+        watch = self._watches.get(key)
+        if watch is None:
+            watch, found = self._remake(key, members, step.seq)
+        self._watches.move_to_end(key)
+        context, own = watch.context, live.host.context
+        context.agent_type, context.polling_tools = own.agent_type, own.polling_tools
+        found += watch.take(_spoken(step, live.session.key), features)
+        if found:
+            for finding in found:
+                self.open_findings.setdefault(key, {})[finding.detector] = finding
+        if key in self.open_findings:
+            still = watch.open_episodes()
+            self.open_findings[key] = {name: one for name, one in self.open_findings[key].items() if name in still}
+            if not self.open_findings[key]:
+                del self.open_findings[key]
+        return found
+
+    def _remake(self, key: WorkflowKey, members: dict[SessionKey, int], before_seq: int) -> tuple[WorkflowHost, list[Finding]]:
+        watch = self._watches[key] = self._policy.workflow_host(*key)
+        if len(self._watches) > self._limit:
+            self._watches.popitem(last=False)
+        self.remade += 1
+        chosen = list(members)
+        if len(chosen) > _READ:
+            chosen = [chosen[0], *chosen[1 - _READ :]]
+        steps: list[Step] = []
+        for session in chosen:
+            recent = (_spoken(step, session) for step in self._recent(session))
+            steps += [step for step in recent if members[session] <= step.seq < before_seq]
+        steps.sort(key=lambda step: step.seq)
+        told = self._history.workflow_findings(*key) if self._history is not None else []
+        told = list(
+            ({finding.id: finding for finding in told} | {one.id: one for one in self.open_findings.get(key, {}).values()}).values()
+        )
+        found = watch.remake(steps[-WATCHED_STEPS:], told, self._released.get(key, -1))
+        standing = watch.open_episodes()
+        kept = {finding.detector: finding for finding in sorted(told, key=lambda one: one.episode) if finding.detector in standing}
+        if kept:
+            self.open_findings[key] = kept
+        return watch, found
+
+    def _recent(self, session: SessionKey) -> list[Step]:
+        live = self._live.get(session)
+        if live is not None and live.recent is not None:
+            return list(live.recent)
+        if self._history is None or not self._history.known(session):
+            return []
+        return steps_of(self._history.events(session))[-WATCHED_STEPS:]
+
+    def open(self) -> Iterator[Finding]:
+        """Every finding that is open now."""
+        for findings in self.open_findings.values():
+            yield from findings.values()
+
+    def of_session(self, session: SessionKey) -> str | None:
+        return self._of.get(session)
+
+
+def _spoken(step: Step, session: SessionKey) -> Step:
+    """The step under its session's present name. Who says nothing of an agent is told apart by service, else by session."""
+    if step.agent is not None or step.kind is not StepKind.LLM:
+        return step if step.session == session else msgspec.structs.replace(step, session=session)
+    return msgspec.structs.replace(step, session=session, agent=step.service_name or session.session_id)
