@@ -134,9 +134,23 @@ def tool_kind(name: str | None, result: str | None = None, arguments: str | None
     return StepKind.HANDOFF if name == "handoff" and arguments is not None and '"to_agent"' in arguments else StepKind.TOOL
 
 
+class _Services:
+    """The resource seen last, which all spans of an export share, and what it is called."""
+
+    last: tuple[Attributes | None, str | None, str | None] = (None, None, None)
+
+
+def _service(resource: Attributes) -> tuple[str | None, str | None]:
+    known, service, instance = _Services.last
+    if known is not resource:
+        service, instance = as_text(resource.get("service.name")), as_id(resource.get("service.instance.id"))
+        _Services.last = (resource, service, instance)
+    return service, instance
+
+
 def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
     """A step with everything a span tells in every dialect. Facts that only leaves may carry are kept from agent spans."""
-    resource = span.resource
+    service, instance = _service(span.resource)
     return Step(
         seq=0,
         session=UNASSIGNED,
@@ -147,8 +161,8 @@ def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
         span_id=span.span_id,
         parent_span_id=span.parent_span_id,
         dialect=dialect,
-        service_name=as_text(resource.get("service.name")),
-        service_instance=as_id(resource.get("service.instance.id")),
+        service_name=service,
+        service_instance=instance,
         **facts,
     )
 
@@ -157,7 +171,7 @@ def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: An
     """A step out of a log record, written when the step ended. The record's span is what the step ran under."""
     at_ns = record.time_ns or record.observed_ns
     lasted_ns = (as_int(duration_ms) or 0) * 1_000_000
-    resource = record.resource
+    service, instance = _service(record.resource)
     return Step(
         seq=0,
         session=UNASSIGNED,
@@ -167,8 +181,8 @@ def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: An
         trace_id=record.trace_id or "",
         parent_span_id=record.span_id,
         dialect=dialect,
-        service_name=as_text(resource.get("service.name")),
-        service_instance=as_id(resource.get("service.instance.id")),
+        service_name=service,
+        service_instance=instance,
         **facts,
     )
 

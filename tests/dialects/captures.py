@@ -47,7 +47,12 @@ def requests(folder: Path) -> Iterator[Request]:
 
 
 def items(folder: Path) -> list[Span | LogRecord]:
-    return [item for request in requests(folder) for decoded in [decode(request)] for item in (*decoded.spans, *decoded.logs)]
+    found: list[Span | LogRecord] = []
+    for request in requests(folder):
+        decoded = decode(request)
+        found += decoded.spans
+        found += decoded.logs
+    return found
 
 
 def fragments(folder: Path) -> list[Fragment]:

@@ -46,8 +46,7 @@ def of(kind: StepKind, steps: list[Step]) -> list[Step]:
 
 
 def langgraph_js() -> list[Span]:
-    chat = {"traceloop.span.kind": "task", "gen_ai.operation.name": "chat", **TOKENS}
-    del chat["traceloop.span.kind"]
+    chat: dict[str, Any] = {"gen_ai.operation.name": "chat", **TOKENS}
     chain = made({**chat, "gen_ai.request.model": "gpt-4o", "traceloop.workflow.name": "a"}, name="ChatOpenAI.chat",
                  scope="@traceloop/instrumentation-langchain", span_id="b" * 16, parent="f" * 16, lasts=1.02)  # fmt: skip
     vendor = made({**chat, "gen_ai.response.model": "gpt-4o-2024-11-20", "gen_ai.response.id": "chatcmpl-1", "traceloop.workflow.name": "b"},
@@ -63,14 +62,18 @@ def test_two_instrumentations_of_one_call_that_share_no_id_count_once(turned: bo
 
 
 def test_like_calls_of_one_instrumentation_are_two() -> None:
-    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **TOKENS}
+    attributes: dict[str, Any] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", **TOKENS}
     steps, _ = final(made(attributes, scope="x", span_id="b" * 16), made(attributes, scope="x", span_id="c" * 16))
     assert len(steps) == 2
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_failed_call_seen_by_the_sdk_and_an_instrumentation_in_other_traces_counts_once(turned: bool) -> None:
-    shared = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5"}
+    shared: dict[str, Any] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.request.model": "claude-sonnet-4-5",
+    }
     outer = made({**shared, "error.type": "AuthenticationError"}, scope="opentelemetry.instrumentation.anthropic", status_code=2, lasts=1.1,
                  trace="2" * 32)  # fmt: skip
     inner = made({**shared, "error.type": "authentication_error"}, scope="com.anthropic.sdk.python", status_code=2, at=0.05)
@@ -95,11 +98,12 @@ def test_mcp_connections_are_no_sessions() -> None:
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_qwen_codes_records_and_spans_are_one_call(turned: bool) -> None:
-    usage = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "qwen3", "session.id": "session-1234", **TOKENS}
+    usage: dict[str, Any] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "qwen3", "session.id": "session-1234", **TOKENS}
     span = made(usage, name="qwen-code.llm_request", scope="qwen-code")
     log = record({"event.name": "qwen-code.api_response", "model": "qwen3", "session.id": "session-1234", "input_token_count": 100,
                   "output_token_count": 20, "thoughts_token_count": 5, "duration_ms": 990}, scope="qwen-code.logs", at=1.01, trace=TRACE)  # fmt: skip
-    steps, _ = final(*([log, span] if turned else [span, log]))
+    items: list[Span | LogRecord] = [log, span] if turned else [span, log]
+    steps, _ = final(*items)
     assert [(one.input_tokens, one.output_tokens, one.reasoning_tokens) for one in steps] == [(100, 20, 5)]
 
 
@@ -118,11 +122,11 @@ def test_agno_names_the_session_on_its_root_which_comes_last() -> None:
 
 
 def test_dspy_tools_are_named_after_their_spans_and_finish_is_none() -> None:
-    scope = {"scope": "openinference.instrumentation.dspy"}
-    called = {"openinference.span.kind": "TOOL", "input.value": '{"kwargs": {"q": 1}}'}
-    found = step(made(called, name="search.__call__", **scope))
+    scope = "openinference.instrumentation.dspy"
+    called: dict[str, Any] = {"openinference.span.kind": "TOOL", "input.value": '{"kwargs": {"q": 1}}'}
+    found = step(made(called, name="search.__call__", scope=scope))
     assert (found.name, found.arguments) == ("search", '{"q":1}')
-    assert fragment_of(made({"openinference.span.kind": "TOOL"}, name="finish.__call__", **scope)) is None
+    assert fragment_of(made({"openinference.span.kind": "TOOL"}, name="finish.__call__", scope=scope)) is None
 
 
 def test_autogen_messages_count_once_however_many_agents_get_them() -> None:
@@ -143,7 +147,7 @@ def test_openclaw_and_goose() -> None:
         )
     )
     assert (tool.kind, tool.arguments, tool.error, tool.error_class) == (StepKind.TOOL, '{"q": 1}', True, "timeout")
-    goose = {"service.name": "goose"}
+    goose: dict[str, Any] = {"service.name": "goose"}
     call = step(made({"tool_name": "shell", "input": '{"c": "ls"}', "output": "a"}, name="dispatch_tool_call", resource=goose))
     assert (call.dialect, call.name, call.arguments, call.result) == ("goose", "shell", '{"c": "ls"}', "a")
     assert step(made({"gen_ai.request.model": "m"}, name="complete", resource=goose)).kind is StepKind.LLM
