@@ -13,35 +13,44 @@ _REMEMBERED_CHARS: Final = 200_000
 """Longer tool definitions are read each time: what is remembered stays below 64 times this."""
 
 
+_READ: Final = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.details.cache_read_tokens",
+    "gen_ai.usage.input_tokens.cached",
+)
+_WRITE: Final = (
+    "gen_ai.usage.cache_write.input_tokens",
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.details.cache_write_tokens",
+    "gen_ai.usage.input_tokens.cache_write",
+)
+_REASONING: Final = (
+    "gen_ai.usage.reasoning.output_tokens",
+    "gen_ai.usage.reasoning_tokens",
+    "gen_ai.usage.details.reasoning_tokens",
+    "gen_ai.usage.output_tokens.reasoning",
+)
+_PARTS: Final = frozenset((*_READ, *_WRITE, *_REASONING, "gen_ai.usage.total_tokens"))
+
+
 def usage(attributes: Attributes) -> Usage:
     """Token counts under all the names that the conventions and their users have given them."""
-    get = attributes.get
+    told = first_int(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
+    said = first_int(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
+    present = attributes.keys() & _PARTS
+    if not present:
+        return Usage(told, said)
+    known = {key: attributes[key] for key in present}
     return inclusive(
-        first_int(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
-        first_int(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
-        read=first_int(
-            attributes,
-            "gen_ai.usage.cache_read.input_tokens",
-            "gen_ai.usage.cache_read_input_tokens",
-            "gen_ai.usage.details.cache_read_tokens",
-            "gen_ai.usage.input_tokens.cached",
-        ),
-        write=first_int(
-            attributes,
-            "gen_ai.usage.cache_write.input_tokens",
-            "gen_ai.usage.cache_creation.input_tokens",
-            "gen_ai.usage.cache_creation_input_tokens",
-            "gen_ai.usage.cache_write_input_tokens",
-            "gen_ai.usage.details.cache_write_tokens",
-        ),
-        reasoning=first_int(
-            attributes,
-            "gen_ai.usage.reasoning.output_tokens",
-            "gen_ai.usage.reasoning_tokens",
-            "gen_ai.usage.details.reasoning_tokens",
-            "gen_ai.usage.output_tokens.reasoning",
-        ),
-        total=as_int(get("gen_ai.usage.total_tokens")),
+        told,
+        said,
+        read=first_int(known, *_READ),
+        write=first_int(known, *_WRITE),
+        reasoning=first_int(known, *_REASONING),
+        total=as_int(known.get("gen_ai.usage.total_tokens")),
     )
 
 

@@ -271,6 +271,8 @@ def _call(call: Any) -> ToolAsk | None:
 
 def plain_content(value: Any) -> str | None:
     """A tool's result as text: a list of text blocks is their text, other values are JSON text."""
+    if type(value) is str and value and value[0] > " " and value[0] not in "[{":
+        return as_text(value)
     blocks = as_json(value)
     if isinstance(blocks, list) and blocks and all(_is_text_block(block) for block in blocks):
         return "\n".join(text for block in blocks if (text := block.get("text", block.get("content")))) or None
