@@ -9,7 +9,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from collector.assembly import Assembler
+from collector.baselines import Baselines
 from collector.config import Config
 from collector.enforcement.action import Runtime
 from collector.enforcement.control import ControlStore
@@ -24,6 +27,7 @@ from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions
 from collector.store.duckdb import DuckDBStore
 from collector.store.history import RecordedHistory
+from collector.store.learned import LearnedStore
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
 from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
@@ -81,6 +85,8 @@ class Core:
         self._refusal: str | None = None
         self._snapshot_at = 0.0
         self._expired_ns = 0
+        self._learned = LearnedStore(self.control.database)
+        self.baselines = Baselines(self._learned.load)
         self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
         self._told_ns = 0
         sessions = Sessions(
@@ -89,11 +95,13 @@ class Core:
             max_live=config.sessions.max_live,
             idle_timeout_ns=int(config.sessions.idle_timeout * 1e9),
             seen=self._saw,
+            finished=self.baselines.learn,
         )
         self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
         self._only_read = only_read
         sessions.now_ns = self._told_ns
         sessions.remember(self.store.of_kinds(Sessions.REMEMBERED, RESTORED_EVENTS))
+        self.baselines.missing(sessions.knowledge.baselines())
         if not only_read:
             self._catch_up()
 
@@ -215,6 +223,8 @@ class Core:
         try:
             self._act()
             self.pipeline.idle(now_ns)
+            if snapshots := self.baselines.due(self.sessions.now_ns):
+                self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])
             self.flush()
             if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
                 self._expired_ns = now_ns
@@ -242,6 +252,9 @@ class Core:
                 rows[key] = (live.session, len(live.open_findings))
         if rows or sessions.merged:
             self.index.write(rows.values(), sessions.merged, self.pipeline.committed_seq)
+        if self.baselines.changed:
+            self._learned.write(self.baselines.stored())
+            self.baselines.changed.clear()
         sessions.changed.clear()
         sessions.evicted.clear()
         sessions.merged.clear()

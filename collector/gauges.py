@@ -39,6 +39,12 @@ def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, 
         session_steps_max=steps,
         session_duration_seconds_max=duration,
         context_utilization_ratio_max=context,
+        baselines={
+            (agent_type, measure, quantile): value
+            for agent_type, known in sessions.knowledge.baselines().items()
+            for measure, spread in known.baseline.measures.items()
+            for quantile, value in (("0.5", spread.p50), ("0.95", spread.p95), ("0.99", spread.p99))
+        },
         halts={state.value: count for state, count in control.counts().items()},
         webhook_outbox=control.outbox_size(),
         watermark_lag_seconds=max(0.0, (now_ns - watermark_ns) / 1e9) if watermark_ns else None,

@@ -9,6 +9,7 @@ import orjson
 from rich.console import Console
 
 from collector.assembly import Assembler
+from collector.baselines import read_baselines
 from collector.cli.main import EXIT_NO, format_option
 from collector.cli.tables import print_findings, print_session, print_steps
 from collector.config import Config
@@ -87,15 +88,26 @@ class Replay:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--steps", "with_steps", is_flag=True, help="Print the steps of every session too.")
 @click.option("--signal", type=click.Choice(["traces", "logs", "metrics"]), help="What the files hold, where their names do not say.")
+@click.option(
+    "--baselines",
+    "baselines_file",
+    type=click.Path(path_type=Path),
+    help='What is normal, as JSON: {"AGENT TYPE": {"sessions": 200, "measures": {"steps": {"p50": 6, "p95": 9, "p99": 10}}}}.',
+)
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="Configuration: agent types, detectors, prices.")
 @format_option
-def command(paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, config_file: Path | None, format_: str) -> int:
-    """Puts recorded telemetry through the pipeline, off-line.
+def command(
+    paths: tuple[Path, ...], with_steps: bool, signal: Signal | None, baselines_file: Path | None, config_file: Path | None, format_: str
+) -> int:
+    """Puts recorded telemetry through the pipeline, off-line; cold, unless it is told what is normal.
 
     Takes request bodies (*.traces.pb, *.logs.json …), the Collector's file-exporter JSON lines, .gz and .zst of these,
     and folders of them. Exit status 1 where something critical was found.
     """
     replay = Replay(Config.load(config_file, {}))
+    if baselines_file is not None:
+        for snapshot in read_baselines(baselines_file):
+            replay.sessions.knowledge.learn(snapshot)
     failed = replay.run(paths, signal)
     for where, error in failed:
         print(f"overcurrent: {where}: {error.message}", file=sys.stderr)

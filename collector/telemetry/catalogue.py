@@ -82,6 +82,7 @@ METRICS: tuple[Metric, ...] = (
     _gauge("session_steps_max", "Steps of the longest session that is running.", "agent_type"),
     _gauge("session_duration_seconds_max", "Age of the oldest session that is running.", "agent_type"),
     _gauge("context_utilization_ratio_max", "Fullest context window among running sessions, at their latest call.", "agent_type"),
+    _gauge("baseline", "What is normal for an agent type: a quantile over its finished sessions.", "agent_type", "measure", "quantile"),
     # What was found and done about it
     _gauge("open_findings", "Findings open now.", "detector", "severity", "agent_type", "halt_eligible", "mode"),
     _counter("findings_total", "Findings reported, each escalation counted at its new severity.", "detector", "severity", "agent_type"),

@@ -28,6 +28,8 @@ class Snapshot:
     """Agent type → the largest among running sessions only, so that it falls when they end. Likewise the next two."""
     session_duration_seconds_max: Mapping[str, float] = field(default_factory=dict)
     context_utilization_ratio_max: Mapping[str, float] = field(default_factory=dict)
+    baselines: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
+    """(agent type, measure, quantile) → what is normal; absent where too little is known."""
     halts: Mapping[str, int] = field(default_factory=dict)
     """State → halts whose session still stands at their generation: a superseded or released halt weighs on nobody."""
     webhook_outbox: int = 0

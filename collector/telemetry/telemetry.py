@@ -295,6 +295,7 @@ class Telemetry(Collector):
             findings.setdefault((detector, Severity.CRITICAL.value, agent_type, "true", mode), 0)
         sums["overcurrent_sessions"].values = sessions
         sums["overcurrent_open_findings"].values = findings
+        sums["overcurrent_baseline"].values = {(self._agent_type(of), *rest): value for (of, *rest), value in state.baselines.items()}
         sums["overcurrent_sessions_live"].set(sum(state.sessions.values()))
         sums["overcurrent_halts"].values = {(halt.value,): float(state.halts.get(halt.value, 0)) for halt in HaltState}
         sums["overcurrent_webhook_outbox"].set(state.webhook_outbox)
