@@ -89,8 +89,9 @@ class ToolCalls:
             session.asks.append(ask)
             if ask.call_id in session.known:
                 changes += closed(session, ask)
-        for name in dict.fromkeys(ask.name for ask in fresh):
-            changes += settle(session, name)
+        if session.loose or len(session.asks) > OPEN or any(ask.call_id in session.outcomes for ask in fresh):
+            for name in dict.fromkeys(ask.name for ask in fresh):
+                changes += settle(session, name)
         return changes
 
     def executed(self, key: SessionKey, step: Step) -> tuple[Step, list[Change]]:
@@ -158,6 +159,10 @@ class ToolCalls:
         if not answer.call_id:
             return []
         session = self._of(key)
+        record = session.known.get(answer.call_id)
+        if record is not None and record.has_result and (record.error is not None or answer.error is None):
+            # The call's own record says all that the prompt could.
+            return []
         known = session.outcomes.get(answer.call_id)
         stub = _told_in(key, fragment)
         if known is not None and known.model.started_ns <= stub.started_ns:
