@@ -15,8 +15,9 @@ from detectors.model import Baseline, EvidenceLevel, Severity, Step, StepKind, T
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """What a detector sees at this step: its pattern holds, this badly.
 
-    `score` is 0–1. `first_step_seq` is where the pattern began. `evidence` must let a person check `summary` by hand:
-    sequence numbers, quoted arguments, figures. `threshold` names each limit that was passed.
+    `score` is 0–1: how strong the pattern is, not how likely it is right (see `detectors.calibration`). `first_step_seq` is
+    where the pattern began. `evidence` must let a person check `summary` by hand: sequence numbers, quoted arguments, figures.
+    `threshold` names each limit that was passed.
     """
 
     severity: Severity

@@ -10,6 +10,7 @@ import msgspec
 
 from detectors import DETECTORS
 from detectors.base import Answer, Clear, Context, Detector, Signal
+from detectors.calibration import calibrated
 from detectors.features import FeatureState, StepFeatures
 from detectors.model import Finding, SessionKey, Severity, Step, StepKind, Tick, Versions, finding_id
 
@@ -293,6 +294,7 @@ class DetectorHost:
 
     def _finding(self, watch: _Watch, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
         kind = watch.kind
+        score = calibrated(kind.name, episode.severity, halt_eligible=episode.halt_eligible, evidence_level=signal.evidence_level)
         return Finding(
             id=finding_id(self.session, kind.name, episode.number),
             session=self.session,
@@ -301,7 +303,7 @@ class DetectorHost:
             halt_reason=kind.halt_reason,
             severity=episode.severity,
             halt_eligible=episode.halt_eligible,
-            score=signal.score,
+            score=score,
             step_seq=seen.seq,
             first_step_seq=signal.first_step_seq,
             step=self._ordinal(seen.seq),
@@ -311,7 +313,7 @@ class DetectorHost:
             at_ns=seen.at_ns if isinstance(seen, Tick) else seen.ended_ns,
             evidence_level=signal.evidence_level,
             summary=signal.summary,
-            evidence=signal.evidence,
+            evidence=signal.evidence | {"strength": round(signal.score, 4)},
             threshold=signal.threshold,
             mode=watch.mode,
             episode=episode.number,

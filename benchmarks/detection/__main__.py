@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.detection import corpus, external, front_door, report, running, svg
-from benchmarks.detection.labelled import LOOPS, Labelled
+from benchmarks.detection.calibrate import both
+from benchmarks.detection.labelled import Labelled
 from benchmarks.detection.report import Healthy
 from benchmarks.detection.running import LEVELS, Level, Run
-from benchmarks.detection.scoring import calibrate, judged, overall
+from benchmarks.detection.scoring import Judged, calibrate, overall
 from detectors import DETECTORS
 
 _HERE = Path(__file__).parent
 _SHOWN_DELAY = 30
+_HEALTHY_SEEDS = (corpus.SEED, "overcurrent-2")
 
 _INTRODUCTION = """\
 # Detection scorecard
@@ -34,9 +36,20 @@ alarm. `halt` counts findings that may stop an agent without asking. Intervals a
 _HEALTHY = """\
 ## Healthy sessions
 
-{sessions} seeded healthy sessions, {steps} steps, the longest of {longest}: one to six healthy scenarios after each other. All
-detectors count. The bound is the one-sided upper Clopper–Pearson bound of the share of sessions; it holds for sessions like
+{sessions} seeded healthy sessions of each seed, {steps} steps, the longest of {longest}: one to six healthy scenarios after each
+other. All detectors count. The bound is the one-sided upper Clopper–Pearson bound of the share of sessions; it holds for sessions like
 these, not for yours.
+"""
+_CALIBRATION = """\
+## Calibration
+
+The score of a finding is the share of findings like it that were right, counted on the tune half (`detectors/calibration.py`,
+written by `python -m benchmarks.detection.calibrate`): the rows of the other sessions show how far it holds. Strength is what the
+detector itself says of its pattern, as far as it goes beyond its thresholds; it stays in the evidence and was never meant as a
+probability. All detectors, sessions with and without content; findings inside trouble of another kind are not judged.
+"""
+_KINDS = """\
+Where trouble is rarer than in the corpus, or unlike it, more findings are false than the score says.
 """
 _OTHERS = """\
 ## Sessions collected by others
@@ -51,11 +64,11 @@ total, not what would be lost without having seen it.
 Watch = Callable[..., list[Run]]
 
 
-def run_healthy(count: int) -> Healthy:
+def run_healthy(count: int, seed: str) -> Healthy:
     sessions = steps = longest = 0
     fired: dict[Level, int] = dict.fromkeys(LEVELS, 0)
     kinds: Counter[str] = Counter()
-    for session in corpus.healthy(count):
+    for session in corpus.healthy(count, seed):
         run = running.watch(session)
         sessions += 1
         steps += len(session.steps)
@@ -64,10 +77,10 @@ def run_healthy(count: int) -> Healthy:
             fired[level] += any(fire.reaches(level) for fire in run.fires)
         if "+" not in session.scenario and any(fire.halt_eligible for fire in run.fires):
             kinds[session.scenario] += 1
-    return Healthy(sessions=sessions, steps=steps, longest=longest, fired=fired, halted_kinds=dict(kinds))
+    return Healthy(seed=seed, sessions=sessions, steps=steps, longest=longest, fired=fired, halted_kinds=dict(kinds))
 
 
-def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
+def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run], findings: Sequence[tuple[str, Sequence[Judged]]]) -> list[str]:
     """Writes the plots. Returns their names."""
     test = [run for run in runs if run.session.half == "test"]
     judged_on: list[tuple[str, Sequence[Run]]] = [("tune", [run for run in runs if run.session.half == "tune"]), ("test", test)]
@@ -87,13 +100,14 @@ def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
     pictures["steps-to-detect"] = svg.curves(
         "How soon a loop is found (test half)", lines, _SHOWN_DELAY, "steps since the loop began", "share of loops found"
     )
-    for name, those in (("own", list(runs)), ("others", list(others))):
-        found = calibrate(judged(those, LOOPS))
-        if found is not None:
-            dots = [(each.mean_score, each.share_right, each.count) for each in found.bins]
-            note = f"{found.findings} findings, Brier {found.brier:.3f}, ECE {found.ece:.3f}"
-            title = "Reliability of the score, own corpus" if name == "own" else "Reliability of the score, sessions of others"
-            pictures[f"reliability-{name}"] = svg.reliability(title, dots, note)
+    for name, judged in findings:
+        before = calibrate([(each.fire.strength, each.right) for each in judged])
+        after = calibrate([(each.fire.score, each.right) for each in judged])
+        if before is not None and after is not None:
+            notes = [f"{what}: Brier {found.brier:.3f}, ECE {found.ece:.3f}" for what, found in (("strength", before), ("score", after))]
+            dots = [[(each.mean_score, each.share_right, each.count) for each in found.bins] for found in (before, after)]
+            title = f"Reliability, {name}: {len(judged)} findings"
+            pictures[f"reliability-{name.partition(' ')[0]}"] = svg.reliability(title, dots, notes)
     for positive, name, title in (
         (True, "found", "Share of sessions found"),
         (False, "false-alarms", "Share of healthy sessions with an alarm"),
@@ -104,20 +118,22 @@ def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run]) -> list[str]:
             inside = [run for run in runs if run.session.scenario == scenario]
             values.append((scenario, report.fired_share(inside, "critical"), report.fired_share(inside, "halt")))
         pictures[name] = svg.rows(f"{title}, by scenario (both halves)", values, ("critical", "halt-eligible"))
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         (folder / f"{name}.svg").write_text(picture, encoding="utf8")
     return list(pictures)
 
 
-def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy, watch: Watch, folder: Path) -> str:
+def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Sequence[Healthy], watch: Watch, folder: Path) -> str:
     runs, stripped = watch(sessions), watch(sessions, strip=True)
     halves = [(half, [run for run in runs if run.session.half == half]) for half in ("tune", "test")]
     bare = [(f"{half}, without content", [run for run in stripped if run.session.half == half]) for half in ("tune", "test")]
-    foreign = watch(others) if others else []
+    foreign, foreign_stripped = (watch(others), watch(others, strip=True)) if others else ([], [])
+    findings = [(half, both(those, rest)) for (half, those), (_, rest) in zip(halves, bare, strict=True)]
+    findings += [("others", both(foreign, foreign_stripped))] if others else []
     steps = sum(len(session.steps) for session in sessions)
     positives = sum(session.positive for session in sessions)
-    pictures = draw(folder / "plots", runs, foreign)
+    pictures = draw(folder / "plots", runs, foreign, findings[1:])
     names = ", ".join(f"`{kind.name}`" for kind in DETECTORS)
     parts = [
         _INTRODUCTION.format(
@@ -131,14 +147,17 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy
         ),
         report.working_points([*halves, *bare], lambda run: run.session.scenario),
         "![working points](plots/working-points.svg)\n\n![steps to detect](plots/steps-to-detect.svg)\n",
-        _HEALTHY.format(sessions=f"{healthy.sessions:,}", steps=f"{healthy.steps:,}", longest=healthy.longest),
+        _HEALTHY.format(
+            sessions=f"{healthy[0].sessions:,}",
+            steps=f"{sum(each.steps for each in healthy):,}",
+            longest=max(each.longest for each in healthy),
+        ),
         report.bound(healthy),
         "## Each detector on its own sessions\n\nA loop that another detector names is a miss here, and none above.\n",
     ]
     for name, those in (*halves, *bare):
         parts += [f"### {name}\n", report.by_detector(those)]
-    parts += ["## Calibration\n", "Every finding of a loop detector: its score, and whether it was right.\n"]
-    parts += [report.calibration([*halves, *([("others", foreign)] if foreign else [])])]
+    parts += [_CALIBRATION, report.calibration(findings), _KINDS, report.by_kind(findings)]
     parts += [f"![{name}](plots/{name}.svg)\n" for name in pictures if name.startswith("reliability")]
     parts += ["## Scenarios\n", report.by_scenario(runs), "![found](plots/found.svg) ![false alarms](plots/false-alarms.svg)\n"]
     if foreign:
@@ -146,9 +165,7 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Healthy
         sources, number = len({session.source for session in scored}), sum(len(session.steps) for session in scored)
         parts += [
             _OTHERS.format(sessions=len(scored), sources=sources, steps=f"{number:,}"),
-            report.working_points(
-                [("with content", foreign), ("without content", watch(others, strip=True))], lambda run: run.session.source
-            ),
+            report.working_points([("with content", foreign), ("without content", foreign_stripped)], lambda run: run.session.source),
             _BY_SOURCE,
         ]
         for level in LEVELS[:2]:
@@ -170,7 +187,8 @@ def main() -> int:
         print(f"no sessions in {options.external}", file=sys.stderr)
         return 2
     watch: Watch = front_door.watch_all if options.front_door else running.watch_all
-    text = scorecard(corpus.sessions(each=options.each), others, run_healthy(options.healthy), watch, options.output)
+    healthy = [run_healthy(options.healthy, seed) for seed in _HEALTHY_SEEDS]
+    text = scorecard(corpus.sessions(each=options.each), others, healthy, watch, options.output)
     (options.output / "SCORECARD.md").write_text(text, encoding="utf8")
     print(text)
     return 0

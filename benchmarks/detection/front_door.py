@@ -49,7 +49,9 @@ def _runs(sessions: list[Labelled], output: bytes) -> list[Run]:
             at=index,
             severity=Severity(row["severity"]),
             halt_eligible=row["halt_eligible"],
+            evidence=row["evidence_level"],
             score=row["score"],
+            strength=row["evidence"]["strength"],
         )
         fires.setdefault(session_id, []).append(fire)
     return [Run(session, tuple(fires.get(session.id, ()))) for session in sessions]

@@ -131,7 +131,16 @@ def _runs(tables: Iterable[Table], chances: Sequence[NDArray[np.float64]], thres
     for each, chance in zip(tables, chances, strict=True):
         at = [index for index, value in zip(each.indexes, chance, strict=True) if value >= threshold]
         fires = [
-            Fire(detector="learned", cause="soft_loop", at=index, severity=Severity.CRITICAL, halt_eligible=False, score=1.0)
+            Fire(
+                detector="learned",
+                cause="soft_loop",
+                at=index,
+                severity=Severity.CRITICAL,
+                halt_eligible=False,
+                evidence="content",
+                score=1.0,
+                strength=1.0,
+            )
             for index in at
         ]
         made.append(Run(each.session, tuple(fires)))

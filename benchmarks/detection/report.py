@@ -6,7 +6,7 @@ import msgspec
 
 from benchmarks.detection.labelled import LOOPS
 from benchmarks.detection.running import LEVELS, Level, Run
-from benchmarks.detection.scoring import Figures, calibrate, interval, judged, measure, overall, upper_bound
+from benchmarks.detection.scoring import Figures, Judged, calibrate, interval, measure, overall, upper_bound
 from detectors import DETECTORS
 
 Row = Sequence[str]
@@ -15,6 +15,7 @@ Row = Sequence[str]
 class Healthy(msgspec.Struct, frozen=True, kw_only=True):
     """What fired in sessions in which nothing is wrong."""
 
+    seed: str
     sessions: int
     steps: int
     longest: int
@@ -115,31 +116,41 @@ def by_source(runs: Sequence[Run], level: Level) -> str:
     )
 
 
-def calibration(named: Sequence[tuple[str, Sequence[Run]]]) -> str:
+def calibration(named: Sequence[tuple[str, Sequence[Judged]]]) -> str:
+    """How far off strength and score are, taken as probabilities."""
     body = []
-    for name, runs in named:
-        found = calibrate(judged(runs, LOOPS))
-        if found is None:
-            continue
-        body += [
-            [name, f"{each.low:.1f}–{each.high:.1f}", str(each.count), shown(each.mean_score), shown(each.share_right)]
-            for each in found.bins
-        ]
-        body.append([f"**{name}**", "all", str(found.findings), f"Brier {found.brier:.3f}", f"ECE {found.ece:.3f}"])
-    return table(("sessions", "score", "findings", "mean score", "share right"), body)
+    for name, findings in named:
+        before = calibrate([(each.fire.strength, each.right) for each in findings])
+        after = calibrate([(each.fire.score, each.right) for each in findings])
+        if before is not None and after is not None:
+            share = sum(each.right for each in findings) / len(findings)
+            figures = [shown(figure, 3) for figure in (before.brier, after.brier, before.ece, after.ece)]
+            body.append([name, str(len(findings)), shown(share), *figures])
+    return table(("sessions", "findings", "share right", "Brier, strength", "Brier, score", "ECE, strength", "ECE, score"), body)
 
 
-def bound(healthy: Healthy) -> str:
+def by_kind(named: Sequence[tuple[str, Sequence[Judged]]]) -> str:
+    """The score of every kind of finding beside the share that was right."""
+    kinds: dict[tuple[str, str, str], tuple[float, dict[str, list[bool]]]] = {}
+    for name, findings in named:
+        for each in findings:
+            kinds.setdefault(each.fire.kind, (each.fire.score, {}))[1].setdefault(name, []).append(each.right)
+    body = []
+    for (detector, level, evidence), (score, rights) in sorted(kinds.items()):
+        cells = [f"{sum(rights[name])} of {len(rights[name])}" if name in rights else "–" for name, _ in named]
+        body.append([f"`{detector}`", level, evidence, shown(score), *cells])
+    return table(("detector", "level", "evidence", "score", *(f"right, {name}" for name, _ in named)), body)
+
+
+def bound(drawn: Sequence[Healthy]) -> str:
     """What the healthy sessions show about false alarms."""
-    body = []
-    for level in LEVELS:
-        count = healthy.fired[level]
-        share = upper_bound(count, healthy.sessions)
-        body.append(
-            [level, str(count), f"{100 * count / healthy.sessions:.2f} %", f"{100 * share:.2f} %", shown(1000 * count / healthy.steps, 3)]
-        )
-    text = table(("level", "sessions that fired", "share", "at most (95 %)", "per 1,000 steps"), body)
-    if healthy.fired["halt"]:
-        kinds = ", ".join(f"`{name}` {count}" for name, count in sorted(healthy.halted_kinds.items(), key=lambda item: -item[1]))
-        text += f"\n**{healthy.fired['halt']} healthy sessions would have been halted.** Of one scenario only: {kinds or 'none'}.\n"
-    return text
+    body, halted = [], ""
+    for healthy in drawn:
+        for level in LEVELS:
+            count = healthy.fired[level]
+            share, most = 100 * count / healthy.sessions, 100 * upper_bound(count, healthy.sessions)
+            body.append([f"`{healthy.seed}`", level, str(count), f"{share:.2f} %", f"{most:.2f} %", shown(1000 * count / healthy.steps, 3)])
+        if healthy.fired["halt"]:
+            kinds = ", ".join(f"`{name}` {count}" for name, count in sorted(healthy.halted_kinds.items(), key=lambda item: -item[1]))
+            halted += f"\n**{healthy.fired['halt']} healthy sessions would have been halted.** Of one scenario only: {kinds or 'none'}.\n"
+    return table(("seed", "level", "sessions that fired", "share", "at most (95 %)", "per 1,000 steps"), body) + halted

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from benchmarks.detection.labelled import Labelled
+from detectors.calibration import level_of
 from detectors.host import DetectorHost
 from detectors.model import Finding, Severity, Step, Tick
 
@@ -21,7 +22,16 @@ class Fire(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     severity: Severity
     halt_eligible: bool
+    evidence: str
+    """Whether content or structure alone speaks for it."""
     score: float
+    strength: float
+    """What the detector itself made of it, before it was calibrated."""
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """Findings of a kind are calibrated together."""
+        return self.detector, level_of(self.severity, halt_eligible=self.halt_eligible), self.evidence
 
     def names(self, causes: frozenset[str]) -> bool:
         return self.detector in causes or self.cause in causes
@@ -49,7 +59,9 @@ def fire_of(finding: Finding, index: int) -> Fire:
         at=index,
         severity=finding.severity,
         halt_eligible=finding.halt_eligible,
+        evidence=finding.evidence_level.value,
         score=finding.score,
+        strength=finding.evidence["strength"],
     )
 
 

@@ -143,17 +143,28 @@ class Calibration(msgspec.Struct, frozen=True):
     findings: int
 
 
-def judged(runs: Iterable[Run], causes: frozenset[str]) -> list[tuple[float, bool]]:
-    """Every finding's score and whether it was right: in trouble of its kind, not before it began."""
-    pairs = []
+class Judged(msgspec.Struct, frozen=True):
+    """A finding and whether it was right."""
+
+    fire: Fire
+    right: bool
+
+
+def judged(runs: Iterable[Run]) -> list[Judged]:
+    """Every finding, right if it came in trouble of its kind, not before it began; left out what came in trouble of another kind."""
+    found = []
     for run in runs:
-        session = run.session
-        if session.scored and (not session.positive or causes.intersection(session.expects)):
-            pairs += [(fire.score, _right(fire, run)) for fire in run.fires if fire.names(causes)]
-    return pairs
+        if not run.session.scored:
+            continue
+        for fire in run.fires:
+            causes = LOOPS if fire.names(LOOPS) else frozenset({fire.detector, fire.cause})
+            right = _inside(fire, run)
+            if not right or causes.intersection(run.session.expects):
+                found.append(Judged(fire, right))
+    return found
 
 
-def _right(fire: Fire, run: Run) -> bool:
+def _inside(fire: Fire, run: Run) -> bool:
     session = run.session
     return session.positive and (session.onset is None or fire.at >= session.onset - SLACK)
 

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 COLOURS: Final = ("#2f6f9f", "#e08a2c", "#7a9e4b", "#9a5c8f")
+_PAIR: Final = (COLOURS[1], COLOURS[0])
+"""Before and after."""
 _INK: Final = "#222222"
 _GREY: Final = "#d8d8d8"
 _FONT: Final = 'font-family="Helvetica, Arial, sans-serif"'
@@ -112,17 +114,20 @@ def rows(title: str, values: Sequence[tuple[str, float, float]], series: tuple[s
     return str(canvas)
 
 
-def reliability(title: str, points: Sequence[tuple[float, float, int]], note: str) -> str:
-    """Score against the share that was right; the area of a dot stands for how many findings it is."""
-    canvas = Canvas(420, 400, title)
-    axes = Axes(canvas, 56, 70, 320, 270, 1.0)
-    canvas.text(56, 46, note, size=11)
-    axes.frame([tenth / 10 for tenth in range(0, 11, 2)], "score of the finding", "share that was right")
+def reliability(title: str, series: Sequence[Sequence[tuple[float, float, int]]], notes: Sequence[str]) -> str:
+    """Values against the share that was right; the area of a dot stands for how many findings it is."""
+    canvas = Canvas(420, 430, title)
+    axes = Axes(canvas, 56, 100, 330, 270, 1.0)
+    for place, note in enumerate(notes):
+        canvas.rectangle(56, 38 + 18 * place, 11, 11, colour=_PAIR[place])
+        canvas.text(73, 48 + 18 * place, note, size=11)
+    axes.frame([tenth / 10 for tenth in range(0, 11, 2)], "strength or score", "share that was right")
     canvas.line([axes.at(0, 0), axes.at(1, 1)], _INK, dash="4 4")
-    canvas.line([axes.at(score, right) for score, right, _ in points], COLOURS[0], 2)
-    most = max((count for _, _, count in points), default=1)
-    for score, right, count in points:
-        canvas.dot(*axes.at(score, right), 3 + 8 * (count / most) ** 0.5, COLOURS[0])
+    most = max((count for points in series for _, _, count in points), default=1)
+    for points, colour in zip(series, _PAIR, strict=False):
+        canvas.line([axes.at(x, right) for x, right, _ in points], colour, 1.5)
+        for x, right, count in points:
+            canvas.dot(*axes.at(x, right), 2 + 8 * (count / most) ** 0.5, colour)
     return str(canvas)
 
 

@@ -1,0 +1,71 @@
+"""Counts which findings are right on the tune half of the corpus and writes the counts into `detectors/calibration.py`.
+
+`python -m benchmarks.detection.calibrate` after any change of detectors or scenarios; `--check` only says whether the counts are
+still those. Sessions are watched with and without their content; a finding that comes out the same both times counts once.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.detection import corpus, running
+from benchmarks.detection.running import Run
+from benchmarks.detection.scoring import Judged, calibrate, judged
+from detectors import calibration
+
+Key = tuple[str, str, str]
+
+_FILE: Final = Path(calibration.__file__)
+_TABLE: Final = re.compile(r"(?<=\]\] = \{\n).*?(?=^\}$)", re.DOTALL | re.MULTILINE)
+
+
+def count(findings: Iterable[Judged]) -> dict[Key, tuple[int, int]]:
+    """For each kind of finding, how many were right and how many there were."""
+    counts: dict[Key, tuple[int, int]] = {}
+    for each in findings:
+        right, total = counts.get(each.fire.kind, (0, 0))
+        counts[each.fire.kind] = (right + each.right, total + 1)
+    return dict(sorted(counts.items()))
+
+
+def both(whole: Sequence[Run], stripped: Iterable[Run]) -> list[Judged]:
+    """Findings with and without content, those that are the same both times once."""
+    known = {(run.session.id, fire) for run in whole for fire in run.fires}
+    rest = [Run(run.session, tuple(fire for fire in run.fires if (run.session.id, fire) not in known)) for run in stripped]
+    return judged([*whole, *rest])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.detection.calibrate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the counts changed")
+    options = parser.parse_args()
+    made = corpus.sessions()
+    halves = []
+    for half in ("tune", "test"):
+        sessions = [session for session in made if session.half == half]
+        halves.append(both(running.watch_all(sessions), running.watch_all(sessions, strip=True)))
+    counts = count(halves[0])
+    text = _FILE.read_text(encoding="utf8")
+    lines = [f'    ("{detector}", "{level}", "{evidence}"): {pair},\n' for (detector, level, evidence), pair in counts.items()]
+    new = _TABLE.sub("".join(lines), text, count=1)
+    if options.check:
+        print("the counts are current" if new == text else "the counts changed: run without --check", file=sys.stderr)
+        return int(new != text)
+    _FILE.write_text(new, encoding="utf8")
+    for (detector, level, evidence), (right, total) in counts.items():
+        print(f"{detector:20} {level:9} {evidence:10} {right:4} of {total:4}")
+    for half, findings in zip(("tune", "test"), halves, strict=True):
+        before = calibrate([(each.fire.strength, each.right) for each in findings])
+        after = calibrate([(each.fire.score, each.right) for each in findings])
+        if before is not None and after is not None and new == text:
+            print(f"{half}: Brier {before.brier:.3f} -> {after.brier:.3f}, ECE {before.ece:.3f} -> {after.ece:.3f}")
+    if new != text:
+        print("written; run it again to see how the new scores do")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
