@@ -25,11 +25,13 @@ from collector.pipeline import Pipeline
 from collector.policy import decide
 from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions
+from collector.store.base import FindingQuery
 from collector.store.duckdb import DuckDBStore
 from collector.store.history import RecordedHistory
 from collector.store.learned import LearnedStore
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
+from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
 
 logger = logging.getLogger(__name__)
@@ -89,6 +91,7 @@ class Core:
         self.baselines = Baselines(self._learned.load)
         self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
         self._told_ns = 0
+        self._tail: list[Event] = []
         sessions = Sessions(
             policy=self.policy,
             history=self.history,
@@ -104,6 +107,7 @@ class Core:
         self.baselines.missing(sessions.knowledge.baselines())
         if not only_read:
             self._catch_up()
+        self._tail = []
 
     @property
     def sessions(self) -> Sessions:
@@ -115,13 +119,15 @@ class Core:
         assembler = Assembler(price=self.prices.priced, first_seq=self.store.last_seq() + 1)
         tail = self.store.tail(RESTORED_EVENTS)
         assembler.restore(tail, self.store.parents(RESTORED_EVENTS))
+        self._tail = tail
         self._told_ns = max((event.at_ns for event in tail if isinstance(event, Tick)), default=0)
         return assembler
 
     def _catch_up(self) -> None:
         """Makes again the sessions that the index does not reflect or that have findings open, and finishes what a crash cut off."""
         behind = self.store.sessions_after(self.index.seq)
-        findings: list[Finding] = []
+        told = [one for kind in FLEET_DETECTORS for one in self.store.findings(FindingQuery(detector=kind.name, limit=1_000))]
+        findings = self.sessions.fleets.restore(self._tail, told)
         at_work = [session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)]
         for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS), *at_work]:
             survivor = self.pipeline.assembler.survivor(key)

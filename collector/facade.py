@@ -11,7 +11,7 @@ import msgspec
 from collector.core import Core
 from collector.decode_limits import MAX_TIME
 from collector.errors import Ambiguous, NotFound, Refused, StoreUnavailable
-from collector.gauges import shown_state
+from collector.gauges import open_findings, shown_state
 from collector.model import Halt, Session, SessionState, Verb
 from collector.session_sums import steps_of
 from collector.store.base import FindingQuery
@@ -139,7 +139,7 @@ class RunningService:
         limit: int = 100,
     ) -> list[Finding]:
         if open_only:
-            current = self._ask(lambda: list(self._core.sessions.open_findings()))
+            current = self._ask(lambda: list(open_findings(self._core.sessions)))
             return [
                 finding
                 for finding in sorted(current, key=lambda f: f.at_ns, reverse=True)

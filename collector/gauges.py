@@ -1,12 +1,22 @@
 """Live state at one moment, counted for the gauges."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from collector.enforcement.control import ControlStore
 from collector.model import Halt, HaltState, Session, SessionState
 from collector.session_policy import ConfiguredPolicy
 from collector.sessions import Sessions
 from collector.telemetry import OpenFindings, Snapshot
+from detectors.model import Finding
+
+
+def open_findings(sessions: Sessions) -> Iterator[Finding]:
+    """Every finding that is open now: of sessions, workflows and fleets."""
+    for live in sessions.live.values():
+        yield from live.open_findings.values()
+    yield from sessions.workflows.open()
+    yield from sessions.fleets.open()
 
 
 def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, *, watermark_ns: int, now_ns: int) -> Snapshot:
@@ -30,7 +40,7 @@ def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, 
             steps[kind] = max(steps.get(kind, 0), session.steps)
             duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
             context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
-    for finding in sessions.workflows.open():
+    for finding in (*sessions.workflows.open(), *sessions.fleets.open()):
         kind = finding.agent_type
         findings[OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, policy.mode(finding.detector))] += 1
     return Snapshot(

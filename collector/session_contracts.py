@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from collector.workflow_host import WorkflowHost
+from detectors.fleet.host import FleetHost
 from detectors.host import DetectorHost
 from detectors.model import Event, Finding, SessionKey
 
@@ -19,6 +20,9 @@ class Policy(Protocol):
 
     def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
         """Makes the detectors of a workflow."""
+
+    def fleet_host(self, tenant: str) -> FleetHost:
+        """Makes the detectors of a tenant's fleet."""
 
     def equip(self, host: DetectorHost, agent_type: str) -> None:
         """Tells the detectors what holds for this agent type: ceiling, polling tools."""

@@ -9,6 +9,7 @@ from collector.config import UNKNOWN_AGENT_TYPE, Config, Mode
 from collector.pricing import Prices
 from collector.workflow_host import WorkflowHost
 from detectors import WORKFLOW_DETECTORS
+from detectors.fleet.host import FleetHost
 from detectors.host import DetectorHost, OnError
 from detectors.model import SessionKey, Versions
 
@@ -58,6 +59,9 @@ class ConfiguredPolicy:
 
     def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
         return WorkflowHost(tenant, workflow_id, detectors=WORKFLOW_DETECTORS, **self._settings())
+
+    def fleet_host(self, tenant: str) -> FleetHost:
+        return FleetHost(tenant, **self._settings())
 
     def host(self, key: SessionKey) -> DetectorHost:
         host = DetectorHost(key, **self._settings())

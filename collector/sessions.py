@@ -5,11 +5,12 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import msgspec
 
+from collector.fleet_watch import Fleets
 from collector.knowledge import Knowledge, Past
 from collector.live import RECENT_STEPS, Live, RecentSteps, StepSeen, fresh, slope
 from collector.model import Session, SessionState
@@ -19,6 +20,7 @@ from collector.silence import Silences, past_ticks
 from collector.workflow_watch import Workflows
 from detectors.model import (
     BaselineSnapshot,
+    Evaluation,
     Event,
     Finding,
     Halted,
@@ -77,6 +79,7 @@ class Sessions:
         self.live: OrderedDict[SessionKey, Live] = OrderedDict()
         # Sessions made again say nothing of their workflow: its steps were seen.
         self.workflows = Workflows(policy, history, self.live, idle=past is not None)
+        self.fleets = Fleets(policy, idle=past is not None)
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
         """Sessions whose aggregates changed since the owner last took them."""
@@ -106,7 +109,7 @@ class Sessions:
             elif isinstance(event, SessionsMerged):
                 self._merge(event)
             elif isinstance(event, StepAmended):
-                self._amend(event)
+                found += self._amend(event)
             elif isinstance(event, StepRetracted):
                 self._retract(event)
             elif isinstance(event, WorkflowJoined):
@@ -121,18 +124,15 @@ class Sessions:
                 self.changed.add(event.session)
             elif isinstance(event, SchemaRegistered | BaselineSnapshot):
                 self.knowledge.learn(event)
+                found += self.fleets.other(event)
+            elif isinstance(event, Evaluation):
+                found += self.fleets.other(event, self._live(event.session, event.seq).session.agent_type)
             elif isinstance(event, Halted):
                 self._halted(event)
             elif isinstance(event, Released):
                 self._released(event)
         self._bound()
         return found
-
-    def open_findings(self) -> Iterator[Finding]:
-        """Every finding that is open now."""
-        for live in self.live.values():
-            yield from live.open_findings.values()
-        yield from self.workflows.open()
 
     # Steps
 
@@ -164,6 +164,7 @@ class Sessions:
         found = slept + corrected + self._note(live, findings)
         if session.workflow_id is not None:
             found += self.workflows.step(live, step, features)
+        found += self.fleets.step(step, session.agent_type)
         return found
 
     def _describe(self, live: Live, step: Step) -> None:
@@ -212,7 +213,7 @@ class Sessions:
 
     # Corrections
 
-    def _amend(self, event: StepAmended) -> None:
+    def _amend(self, event: StepAmended) -> list[Finding]:
         live = self._live(event.session, event.seq)
         count(live.session, event.was, -1)
         count(live.session, event.step, 1)
@@ -221,6 +222,7 @@ class Sessions:
             live.session.context_utilization = event.step.context_utilization
         self._replace(live, event.step.seq, event.step)
         self.changed.add(live.session.key)
+        return self.fleets.amended(event, live.session.agent_type)
 
     def _retract(self, event: StepRetracted) -> None:
         live = self._live(event.session, event.seq)

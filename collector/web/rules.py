@@ -13,6 +13,8 @@ from collector.web.answers import Json
 from collector.web.schemas import Rule, RulePage
 from detectors import DETECTORS
 from detectors.base import Detector
+from detectors.fleet import FLEET_DETECTORS
+from detectors.fleet.base import FleetDetector
 
 AgentType = Annotated[str, Query(description="Whose mode is shown")]
 
@@ -21,7 +23,9 @@ def rules_router(service: Service, authority: Authority) -> APIRouter:
     """The endpoints under `rules`."""
     router = APIRouter(tags=["rules"], dependencies=[Depends(needs(authority, "read"))])
 
-    def rule(detector: type[Detector], agent_type: str) -> dict[str, object]:  # type: ignore[type-arg]  # of any configuration
+    registered: list[type[Detector | FleetDetector]] = [*DETECTORS, *FLEET_DETECTORS]  # type: ignore[type-arg]  # of any configuration
+
+    def rule(detector: type[Detector] | type[FleetDetector], agent_type: str) -> dict[str, object]:  # type: ignore[type-arg]  # of any configuration
         mode = service.detector_mode(detector.name, agent_type)
         return {
             "detector": detector.name,
@@ -35,14 +39,14 @@ def rules_router(service: Service, authority: Authority) -> APIRouter:
     @router.get("/rules", response_model=RulePage)
     def list_rules(agent_type: AgentType = UNKNOWN_AGENT_TYPE) -> Json:
         """Lists every detector with its mode."""
-        return Json({"rules": [rule(detector, agent_type) for detector in DETECTORS]})
+        return Json({"rules": [rule(detector, agent_type) for detector in registered]})
 
     @router.get("/rules/{detector}", response_model=Rule)
     def show_rule(detector: str, agent_type: AgentType = UNKNOWN_AGENT_TYPE) -> Json:
         """Shows one detector with its mode."""
-        for one in DETECTORS:
+        for one in registered:
             if one.name == detector:
                 return Json(rule(one, agent_type))
-        raise NotFound(f"no detector {detector[:80]!r}; there are {', '.join(one.name for one in DETECTORS)}")
+        raise NotFound(f"no detector {detector[:80]!r}; there are {', '.join(one.name for one in registered)}")
 
     return router

@@ -9,6 +9,9 @@ from collector.config.model import MAX_CACHED_AGENT_TYPES
 from collector.config.problems import sections
 from collector.errors import ConfigError
 from detectors import DETECTORS
+from detectors.fleet import FLEET_DETECTORS
+
+EVERY = (*DETECTORS, *FLEET_DETECTORS)
 
 GOOD = Path(__file__).parent / "good"
 
@@ -29,7 +32,7 @@ def test_defaults() -> None:
     assert config.gate.timeout == 0.25
     assert config.storage.max_bytes == 50 * 2**30
     assert config.budgets_mode == "shadow"
-    assert {name: one.mode for name, one in config.detectors.items()} == {detector.name: "shadow" for detector in DETECTORS}
+    assert {name: one.mode for name, one in config.detectors.items()} == {detector.name: "shadow" for detector in EVERY}
 
 
 def test_the_file_of_the_contract_loads() -> None:

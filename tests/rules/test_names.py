@@ -12,7 +12,10 @@ from collector.generate import alerts
 from collector.taxonomy import HALT_REASONS, taxonomy
 from collector.telemetry.catalogue import METRICS, sample_names
 from detectors import DETECTORS
+from detectors.fleet import FLEET_DETECTORS
 from tests.rules.dashboard import panel_queries, panels
+
+EVERY = (*DETECTORS, *FLEET_DETECTORS)
 
 RULES = assets.rules()
 DASHBOARDS = sorted((assets.grafana() / "dashboards").glob("*.json"))
@@ -83,7 +86,7 @@ def test_every_detector_of_a_reason_to_halt_has_its_alerts(detector: type) -> No
 
 
 def test_the_taxonomy_claims_no_detector_that_is_not_registered() -> None:
-    assert {reason.detector for reason in taxonomy().detected} == {detector.halt_reason for detector in DETECTORS} - {None}
+    assert {reason.detector for reason in taxonomy().detected} == {detector.halt_reason for detector in EVERY} - {None}
 
 
 def test_every_alert_that_asks_for_a_halt_names_a_type_and_a_detector() -> None:
