@@ -127,6 +127,8 @@ class RetryStorm(Detector[RetryStormConfig]):
         else:
             run.calls += 1
             run.count += self._weight(features)
+            if step.error is not True and features.same_call_as is not None and features.new_words and not features.same_outcome:
+                run.pure = False  # what only reads like a failure, and changed, may be a page that was worked on
             run.seqs.append(step.seq)
         run.last_index = self._index
         schema = context.schemas.get(step.name or "")
