@@ -40,8 +40,8 @@ def _runs(sessions: list[Labelled], output: bytes) -> list[Run]:
     fires: dict[str, list[Fire]] = {}
     for line in output.splitlines():
         row: dict[str, Any] = msgspec.json.decode(line)
-        if row["type"] != "finding" or row["span_id"] not in places:
-            continue
+        if row["type"] != "finding" or row["session_id"] is None or row["span_id"] not in places:
+            continue  # what is about a fleet or a workflow is not judged here
         session_id, index = places[row["span_id"]]
         fire = Fire(
             detector=row["detector"],

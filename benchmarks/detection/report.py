@@ -124,9 +124,21 @@ def calibration(named: Sequence[tuple[str, Sequence[Judged]]]) -> str:
         after = calibrate([(each.fire.score, each.right) for each in findings])
         if before is not None and after is not None:
             share = sum(each.right for each in findings) / len(findings)
-            figures = [shown(figure, 3) for figure in (before.brier, after.brier, before.ece, after.ece)]
+            figures = [shown(figure, 3) for figure in (share * (1 - share), before.brier, after.brier, before.ece, after.ece)]
             body.append([name, str(len(findings)), shown(share), *figures])
-    return table(("sessions", "findings", "share right", "Brier, strength", "Brier, score", "ECE, strength", "ECE, score"), body)
+    return table(
+        (
+            "sessions",
+            "findings",
+            "share right",
+            "Brier, that share for all",
+            "Brier, strength",
+            "Brier, score",
+            "ECE, strength",
+            "ECE, score",
+        ),
+        body,
+    )
 
 
 def by_kind(named: Sequence[tuple[str, Sequence[Judged]]]) -> str:

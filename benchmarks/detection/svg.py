@@ -100,9 +100,10 @@ def bars(title: str, groups: Sequence[tuple[str, Sequence[float | None]]], serie
     return str(canvas)
 
 
-def rows(title: str, values: Sequence[tuple[str, float, float]], series: tuple[str, str]) -> str:
+def rows(title: str, values: Sequence[tuple[str, float, float]], series: tuple[str, str], note: str = "") -> str:
     """Lying bars, two to a name: values from 0 to 1."""
-    canvas = Canvas(640, 80 + 22 * len(values), title)
+    canvas = Canvas(650, 80 + 22 * (len(values) + bool(note)), title)
+    canvas.text(210, 76 + 22 * len(values), note, size=11)
     canvas.legend(210, 46, series)
     for number, (name, first, second) in enumerate(values):
         y = 64 + 22 * number

@@ -3,18 +3,17 @@
 import pytest
 
 from benchmarks.detection import corpus, front_door, report, running
+from benchmarks.detection.calibrate import both
 from benchmarks.detection.labelled import LOOPS, Labelled
 from benchmarks.detection.loops import POSITIVE
 from benchmarks.detection.scoring import calibrate, overall, upper_bound
 from benchmarks.detection.writer import HALVES, Writer, lexicon
 from detectors import DETECTORS
+from detectors.calibration import _SHARES, COUNTED
 from detectors.checks import AnyDetector
 
 DIGEST = "52be038e4bca3e7ddc7c225ed3d34447"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
-
-KNOWN_FALSE_HALTS = {"batch_long_acknowledgement", "delegation_acknowledged", "polling_declared", "sampling", "transfers_with_work"}
-"""Healthy scenarios in which the detectors would halt. This list may only get shorter."""
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +68,30 @@ def test_a_writer_says_the_same_again() -> None:
     assert first != Writer("tune", "coding", "y").text(20)
 
 
-def test_healthy_sessions_are_not_halted() -> None:
-    runs = running.watch_all(session for session in corpus.healthy(150) if not KNOWN_FALSE_HALTS.intersection(session.scenario.split("+")))
-    assert len(runs) > 60
+def test_healthy_sessions_are_not_halted(made: list[Labelled]) -> None:
+    runs = running.watch_all([*corpus.healthy(150), *(session for session in made if not session.positive)])
+    assert len(runs) > 500
     assert {run.session.id: run.session.scenario for run in runs if any(fire.halt_eligible for fire in run.fires)} == {}
+
+
+def test_scores_mean_what_they_say(made: list[Labelled]) -> None:
+    test = [session for session in made if session.half == "test"][::3]
+    findings = both(running.watch_all(test), running.watch_all(test, strip=True))
+    found = calibrate([(each.fire.score, each.right) for each in findings])
+    assert found is not None
+    assert found.ece <= 0.05
+
+
+def test_a_worse_level_is_surer() -> None:
+    for (detector, level, evidence), (right, findings) in COUNTED.items():
+        assert 0 <= right <= findings, detector
+        worse = (detector, "halt" if level == "critical" else "critical", evidence)
+        if level != "halt" and worse in COUNTED:
+            assert _SHARES[worse] >= _SHARES[detector, level, evidence], worse
+
+
+def test_every_detector_was_counted() -> None:
+    assert {kind.name for kind in DETECTORS if kind.scope == "session"} <= {detector for detector, _, _ in COUNTED}
 
 
 @pytest.mark.slow
