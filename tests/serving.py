@@ -57,7 +57,8 @@ class Service:
 
     def send(self, request: Request) -> None:
         """Returns when the service has acknowledged."""
-        answer = self.http.post(f"{self.otlp}/v1/{request.signal}", content=request.body, headers={"Content-Type": "application/x-protobuf"})
+        headers = {"Content-Type": "application/x-protobuf"}
+        answer = self.http.post(f"{self.otlp}/v1/{request.signal}", content=request.body, headers=headers)
         answer.raise_for_status()
 
     def get(self, path: str, **query: Any) -> Any:
