@@ -36,9 +36,9 @@ from detectors.model import Event, Finding, Halted, Released, SessionKey, Sessio
 
 logger = logging.getLogger(__name__)
 
-RESTORED_EVENTS = 200_000
+RESTORED_EVENTS = 100_000
 """How many of the newest events and spans are read at start to know traces, twins and tool calls again."""
-RESTORED_SESSIONS = 5_000
+RESTORED_SESSIONS = 500
 """How many sessions with open findings are made again at start; the others when they speak."""
 RESTORED_AT_WORK = 1_000
 """How many of the sessions that were at work are made again at start, so that their silence is noticed."""
