@@ -27,13 +27,13 @@ from collector.demo.runtime import Runtime
 from collector.demo.scenarios import ARMED, SCENARIOS
 from collector.errors import NotFound, StoreUnavailable
 
-_STARTED: Final = ("soft-loop", "healthy")
-"""What runs without --scenario, in this order: one session that trips, one that must not."""
+_STARTED: Final = ("healthy", "soft-loop")
+"""What runs without --scenario, in this order: one session that must be left alone, one that trips."""
 _WAIT_S: Final = 30.0
 
 
 @click.command(name="demo")
-@click.option("--scenario", type=click.Choice([*SCENARIOS, "all"]), help="Which story; without it: one that trips, then a healthy one.")
+@click.option("--scenario", type=click.Choice([*SCENARIOS, "all"]), help="Which story; without it: a healthy one, then one that trips.")
 @click.option("--serve", "keep", is_flag=True, help="Keep the service running afterwards, until Ctrl-C.")
 @click.option(
     "--data-dir",
