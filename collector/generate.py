@@ -29,6 +29,8 @@ class Places:
     listen: str = "127.0.0.1:4319"
     """The service, as Prometheus, Alertmanager and people at a terminal reach it."""
     alertmanager: str = "127.0.0.1:9093"
+    prometheus: str = "127.0.0.1:9090"
+    """As Grafana reaches it."""
     runbooks: str = "http://127.0.0.1:4319/runbooks"
     """What runbook links begin with; a runbook's name follows."""
     grafana: str = "http://127.0.0.1:3000"
@@ -84,6 +86,10 @@ def render(places: Places | None = None) -> dict[str, str]:
     for name in _DASHBOARDS:
         described = dashboards.dashboard(dashboards.load(assets.grafana() / f"{name}.yml"))
         files[f"grafana/dashboards/{name}.json"] = json.dumps(described, indent=1, ensure_ascii=False) + "\n"
+    # Here too, so that one command gives all that Grafana needs.
+    for file in sorted((assets.grafana() / "provisioning").glob("*/*.yml")):
+        text = file.read_text(encoding="utf-8").replace(Places().prometheus, places.prometheus)
+        files[f"grafana/provisioning/{file.parent.name}/{file.name}"] = text
     return files
 
 

@@ -33,7 +33,11 @@ def test_writes_everything_below_a_folder_and_leaves_alone_what_is_right(tmp_pat
 
 
 def test_addresses_are_those_asked_for() -> None:
-    files = render(Places(listen="overcurrent:4319", alertmanager="am:9093", runbooks="https://wiki/oc", grafana="https://g", team="core"))
+    places = Places(
+        listen="overcurrent:4319", alertmanager="am:9093", prometheus="p:9090", runbooks="https://wiki/oc", grafana="https://g", team="core"
+    )
+    files = render(places)
+    assert "url: http://p:9090" in files["grafana/provisioning/datasources/prometheus.yml"]
     assert "overcurrent:4319" in files["rules/prometheus.yml"]
     assert "am:9093" in files["rules/prometheus.yml"]
     assert "http://overcurrent:4319/api/v1/alertmanager" in files["rules/alertmanager.yml"]
