@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -64,7 +65,7 @@ def overcurrent(*arguments: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-class Program:
+class Program(ABC):
     """A process whose output goes to a file. The `with` starts and stops it."""
 
     def __init__(self, name: str, folder: Path, *, base_url: str = "") -> None:
@@ -75,9 +76,9 @@ class Program:
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx2.Client(base_url=base_url, trust_env=False, timeout=20)
 
+    @abstractmethod
     def launch(self) -> None:
         """Starts it and returns when it answers."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         try:
