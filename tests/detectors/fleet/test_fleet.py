@@ -1,6 +1,5 @@
 """Fleet detectors: one finding for each cause, whoever meets it; quiet where it is nobody's fault but one session's."""
 
-import time
 from typing import Any
 
 import msgspec
@@ -81,6 +80,91 @@ def test_a_changed_definition_is_told_of_with_what_is_gone() -> None:
     assert (found[0].evidence["parameters_gone"], found[0].evidence["parameters_new"]) == (["q"], ["query"])
 
 
+def test_a_changed_definition_is_told_of_for_the_window_only() -> None:
+    def registered(seq: int, schema: str) -> SchemaRegistered:
+        at_ns = spread([tool("x")], sessions=1)[0].ended_ns
+        return SchemaRegistered(seq=seq, agent_type="planner", tool="search", schema=schema, fingerprint=schema, at_ns=at_ns)
+
+    host = FleetHost("default", detectors=(SchemaDrift,))
+    host.registered(registered(1, '{"properties":{"q":{}}}'))
+    assert host.registered(registered(2, '{"properties":{"query":{}}}'))
+    calls = spread([tool("search", error=False)], sessions=1)
+    for seconds, standing in ((1_700, 1), (1_900, 0)):
+        host.observe(later(calls, seconds)[0], "planner")
+        assert len(host.open()) == standing
+
+
+QUOTE = tool("quote", result='{"offers": [{"sku": "a", "price": 3}], "next": null}', error=False)
+RENAMED = tool("quote", result='{"offers": [{"sku": "a", "cost": 3}], "next": null}', error=False)
+RETYPED = tool("quote", result='{"offers": {"a": 3}, "next": null}', error=False)
+
+
+def test_results_without_a_field_they_always_had_are_one_finding() -> None:
+    found = run(SchemaDrift, spread([QUOTE] * 40 + [RENAMED] * 200, sessions=50))
+    assert levels(found) == [("results of quote", "warning", 1)]
+    assert (found[0].evidence["fields_gone"], found[0].evidence["fields_changed"]) == (["offers[].price"], [])
+    assert found[0].evidence["sessions"] >= 3
+
+
+def test_results_with_fields_of_other_types_name_them() -> None:
+    found = run(SchemaDrift, spread([QUOTE] * 40 + [RETYPED] * 40, sessions=50))
+    assert found[0].evidence["fields_changed"] == [{"field": "offers", "was": "array", "is": "object"}]
+
+
+def test_a_release_that_reaches_every_other_server_is_noticed_and_taken_back() -> None:
+    story = spread([QUOTE] * 40 + [QUOTE, RENAMED, RENAMED] * 20, sessions=50)
+    assert len(run(SchemaDrift, story)) == 1
+    host = FleetHost("default", detectors=(SchemaDrift,))
+    for step in [*story, *later(spread([QUOTE] * 40, sessions=50), 600)]:
+        host.observe(step, "planner")
+    assert not host.open()
+
+
+def test_a_shape_that_stays_is_the_usual_one_after_the_window() -> None:
+    host = FleetHost("default", detectors=(SchemaDrift,))
+    for step in spread([QUOTE] * 40 + [RENAMED] * 100, sessions=50):
+        host.observe(step, "planner")
+    assert len(host.open()) == 1
+    assert not host.observe(later(spread([RENAMED], sessions=1), 3_600)[0], "planner")
+    assert not host.open()
+    back = [found for step in later(spread([RENAMED] * 60 + [QUOTE] * 40, sessions=50), 3_700) for found in host.observe(step, "planner")]
+    assert levels(back) == [("results of quote", "warning", 2)]
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([tool("quote", result='{"offers": [], "next": null}', error=False)], id="an empty list"),
+        pytest.param([tool("quote", result='{"offers": [{"sku": "b", "price": null}], "next": "p2"}', error=False)], id="nulls"),
+        pytest.param([tool("quote", result='{"offers": [{"sku": "b", "price": 4, "new": 1}], "next": 1}', error=False)], id="a new field"),
+        pytest.param([tool("quote", result='{"error": "no such product"}')], id="a failure in words"),
+        pytest.param([tool("quote", result='{"offers": [{"sku": "b", "pr')], id="cut off"),
+        pytest.param([QUOTE, QUOTE, QUOTE, RENAMED], id="now and then"),
+    ],
+)
+def test_results_that_keep_their_shape_are_quiet(others: list[Step]) -> None:
+    assert not run(SchemaDrift, spread([QUOTE] * 40 + others * 60, sessions=50))
+
+
+def test_one_session_that_asks_for_something_else_is_its_own_affair() -> None:
+    usual, odd = spread([QUOTE] * 40, sessions=20), spread([RENAMED] * 40, sessions=1)
+    assert not run(SchemaDrift, [*usual, *later(odd, 600)])
+
+
+def test_the_same_name_of_another_agent_type_may_be_another_tool() -> None:
+    host = FleetHost("default", detectors=(SchemaDrift,))
+    for step in spread([QUOTE] * 60, sessions=20):
+        assert not host.observe(step, "planner")
+    for step in later(spread([RENAMED] * 60, sessions=20), 600):
+        assert not host.observe(step, "buyer")
+
+
+def test_text_and_mixed_results_have_no_shape_to_lose() -> None:
+    text, other = tool("read", result="a page of text"), tool("read", result='{"page": 1}')
+    assert not run(SchemaDrift, spread([text] * 40 + [other] * 60, sessions=20))
+    assert not run(SchemaDrift, spread([text, other] * 20 + [text] * 60, sessions=20))
+
+
 def test_a_credential_that_expired_is_one_finding_for_all_who_use_it() -> None:
     refusals = [tool("crm", error=True, error_message="401 Unauthorized: token expired")] * 60
     found = run(FleetCredentialFailure, spread(refusals, sessions=30))
@@ -120,12 +204,3 @@ def test_while_calls_fail_it_is_a_technical_matter() -> None:
 def test_unmetered_calls_are_noted_and_warned_of_when_they_are_many() -> None:
     found = run(UnmeteredSpend, spread([llm(cost_usd=0.01)] * 60 + [llm(model="new")] * 20, sessions=5))
     assert [severity for _, severity, _ in levels(found)] == ["info", "warning"]
-
-
-def test_all_of_them_together_cost_a_few_microseconds_a_step() -> None:
-    steps = spread([llm(cost_usd=0.01, finish_reasons=("stop",)), tool("search", error=False)] * 5_000, sessions=100)
-    host = FleetHost("default")
-    began = time.perf_counter()
-    for step in steps:
-        host.observe(step, "planner")
-    assert (time.perf_counter() - began) / len(steps) < 50e-6
