@@ -22,10 +22,12 @@ from collector.errors import OvercurrentError
 from collector.model import Request
 
 PLACES: Final = (
-    ("decode", "collector.pipeline:decode"),
-    ("dialect", "collector.pipeline:fragment_of"),
-    ("dialect", "collector.pipeline:fragment_of_log"),
-    ("duplicates", "collector.pipeline:Pipeline._new"),
+    ("decode", "collector.translate:decode"),
+    ("dialect", "collector.translate:fragment_of"),
+    ("dialect", "collector.translate:fragment_of_log"),
+    ("columns", "collector.translate:span_columns"),
+    ("columns", "collector.translate:log_columns"),
+    ("duplicates", "collector.pipeline:_new"),
     ("assembly", "collector.assembly:Assembler.add"),
     ("assembly", "collector.assembly:Assembler.take"),
     ("sessions", "collector.sessions:Sessions.apply"),
@@ -47,7 +49,7 @@ PLACES: Final = (
 BUDGET: Final[tuple[tuple[str, float, tuple[str, ...]], ...]] = (
     ("receive and decode", 20.0, ("receive", "decode")),
     ("dialect", 20.0, ("dialect",)),
-    ("store", 20.0, ("duplicates", "store", "DuckDB's own threads", "session index")),
+    ("store", 20.0, ("columns", "duplicates", "store", "DuckDB's own threads", "session index")),
     (
         "session, features, detectors",
         25.0,

@@ -22,6 +22,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = "default"
     protocol: Protocol = "replay"
     arrival_ns: int | None = None
+    translated: bytes | None = None
+    """What `collector.translate` made of `body` in another process; then nobody looks at the body any more."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

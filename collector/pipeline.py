@@ -1,23 +1,27 @@
 """The way of the data on one page. Live traffic, replay and back-test all run through `process`."""
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+import pyarrow as pa
 
 from collector.assembly import Assembler
-from collector.decode import decode
-from collector.dialects import fragment_of, fragment_of_log
-from collector.duplicates import RecentKeys, log_key
+from collector.dialects.base import Fragment
+from collector.duplicates import RecentKeys
 from collector.errors import OvercurrentError, StoreUnavailable
 from collector.event_time import SKEW_NS, Watermark
 from collector.model import Outcome, Request
 from collector.sessions import Sessions
 from collector.store.base import Commit, Store
-from collector.telemetry_data import Decoded, LogRecord, Span
 from collector.tool_schemas import ToolSchemas
+from collector.translate import Records, SpanKey, Translation, decode_translation, translate
 from detectors.model import Event, Finding, Tick
 
 logger = logging.getLogger(__name__)
+K = TypeVar("K", SpanKey, bytes)
 
 _TICK_NS = 1_000_000_000
 _IDLE_TICK_NS = 10_000_000_000
@@ -78,40 +82,27 @@ class Pipeline:
 
         Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed.
         """
-        outcomes: list[Outcome | OvercurrentError] = []
-        decoded: list[Decoded | None] = []
-        for request in requests:
-            try:
-                one = decode(request)
-            except OvercurrentError as error:
-                decoded.append(None)
-                outcomes.append(error)
-            else:
-                decoded.append(one)
-                outcomes.append(_outcome(one))
+        answers = [_translation(request) for request in requests]
+        translated = [one for one in answers if isinstance(one, Translation)]
         arrival_ns = max((r.arrival_ns for r in requests if r.arrival_ns is not None), default=None)
         try:
             self._fall_back()
-            spans, logs = self._new(requests, decoded)
+            spans = _new([(one.tenant, one.spans) for one in translated], self._spans)
+            logs = _new([(one.tenant, one.logs) for one in translated], self._logs)
             try:
                 events = self._commit(spans, logs, arrival_ns)
             except BaseException:
                 # Its sender will send it again: then it must not look like a repetition.
-                self._spans.discard((tenant, span.trace_id, span.span_id) for tenant, span in spans)
-                self._logs.discard(key for _, _, key in logs)
+                self._spans.discard(spans.keys)
+                self._logs.discard(logs.keys)
                 self._ahead = True
                 raise
         except StoreUnavailable as error:
-            return [outcome if isinstance(outcome, OvercurrentError) else error for outcome in outcomes]
+            return [answer if isinstance(answer, OvercurrentError) else error for answer in answers]
         if self._observer is not None:
-            sent = [one for one in decoded if one is not None]
-            duplicates = {
-                "traces": sum(len(one.spans) for one in sent) - len(spans),
-                "logs": sum(len(one.logs) for one in sent) - len(logs),
-            }
-            self._observer.committed(duplicates)
+            self._observer.committed({"traces": spans.duplicates, "logs": logs.duplicates})
         self._look(events, arrival_ns)
-        return outcomes
+        return [one if isinstance(one, OvercurrentError) else one.outcome for one in answers]
 
     def record(self, events: Callable[[int], Sequence[Event]]) -> None:
         """Commits events that come from inside, such as halts. `events` gets the next sequence number.
@@ -149,56 +140,34 @@ class Pipeline:
             # The telemetry is committed and acknowledged; a restart finds the same again from it.
             logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
 
-    def _new(
-        self, requests: Sequence[Request], decoded: Sequence[Decoded | None]
-    ) -> tuple[list[tuple[str, Span]], list[tuple[str, LogRecord, bytes]]]:
-        """What was not delivered before."""
-        spans: list[tuple[str, Span]] = []
-        logs: list[tuple[str, LogRecord, bytes]] = []
-        for request, one in zip(requests, decoded, strict=True):
-            if one is None:
-                continue
-            tenant = request.tenant
-            spans += [(tenant, span) for span in one.spans if self._spans.add((tenant, span.trace_id, span.span_id))]
-            for record in one.logs:
-                key = log_key(tenant, record)
-                if self._logs.add(key):
-                    logs.append((tenant, record, key))
-        return spans, logs
-
-    def _commit(self, spans: list[tuple[str, Span]], logs: list[tuple[str, LogRecord, bytes]], arrival_ns: int | None) -> list[Event]:
+    def _commit(self, spans: "_New[SpanKey]", logs: "_New[bytes]", arrival_ns: int | None) -> list[Event]:
         first_seq = self.assembler.last_seq + 1
-        # In the order in which things ended: a request holds them grouped by instrumentation.
-        fragments = [(tenant, fragment_of(span)) for tenant, span in sorted(spans, key=_ended)]
-        fragments += [(tenant, fragment_of_log(record)) for tenant, record, _ in logs]
+        # Spans in the order in which they ended: a request holds them grouped by instrumentation.
+        fragments = [*sorted(spans.said, key=_time), *logs.said]
         offered: list[Event] = []
-        for tenant, fragment in fragments:
-            if fragment is not None:
-                if fragment.tool_schemas:
-                    news = self._schemas.offered(fragment, self.assembler.last_seq)
-                    self.assembler.skip(news)
-                    offered += news
-                self.assembler.add(tenant, fragment)
+        for _, tenant, fragment in fragments:
+            if fragment.tool_schemas:
+                news = self._schemas.offered(fragment, self.assembler.last_seq)
+                self.assembler.skip(news)
+                offered += news
+            self.assembler.add(tenant, fragment)
         events = self.assembler.take()
         if offered:
             events = sorted([*events, *offered], key=_seq)
-        now_ns = self.watermark.advance([s.end_ns for _, s in spans] + [r.time_ns for _, r, _ in logs if r.time_ns], arrival_ns)
+        now_ns = self.watermark.advance(spans.times_ns + [time_ns for time_ns in logs.times_ns if time_ns], arrival_ns)
         if now_ns >= self._ticked_ns + _TICK_NS:
             self._ticked_ns = now_ns
             tick = Tick(seq=self.assembler.last_seq + 1, at_ns=now_ns)
             self.assembler.skip([tick])
             events.append(tick)
-        if not (spans or logs or events):
+        if not (spans.keys or logs.keys or events):
             return []
         self.store.append(
             Commit(
                 seq=max(first_seq, self.assembler.last_seq),
                 arrival_ns=arrival_ns,
-                tenants=[tenant for tenant, _ in spans],
-                spans=[span for _, span in spans],
-                logs=[record for _, record, _ in logs],
-                log_tenants=[tenant for tenant, _, _ in logs],
-                log_keys=[key for _, _, key in logs],
+                spans=spans.rows,
+                logs=logs.rows,
                 events=events,
             )
         )
@@ -225,19 +194,50 @@ def _seq(event: Event) -> int:
     return event.seq
 
 
-def _ended(item: tuple[str, Span]) -> int:
-    return item[1].end_ns
+def _time(item: tuple[int, str, Fragment]) -> int:
+    return item[0]
 
 
 def _commit(events: Sequence[Event]) -> Commit:
-    return Commit(seq=events[-1].seq, arrival_ns=None, tenants=(), spans=(), logs=(), log_tenants=(), log_keys=(), events=events)
+    return Commit(seq=events[-1].seq, arrival_ns=None, events=events)
 
 
-def _outcome(decoded: Decoded) -> Outcome:
-    accepted = len(decoded.spans) + len(decoded.logs) + decoded.data_points
-    if not decoded.rejected:
-        return Outcome(accepted=accepted)
-    first = decoded.rejected[0]
-    where = f" ({first.where})" if first.where else ""
-    more = f" and {len(decoded.rejected) - 1} more" if len(decoded.rejected) > 1 else ""
-    return Outcome(accepted=accepted, rejected=len(decoded.rejected), message=f"{first.reason}{where}{more}")
+def _translation(request: Request) -> Translation | OvercurrentError:
+    if request.translated is not None:
+        return decode_translation(request.translated)
+    try:
+        return translate(request)
+    except OvercurrentError as error:
+        return error
+
+
+class _New(msgspec.Struct, Generic[K]):
+    """What of several requests was not delivered before, in their order."""
+
+    keys: list[K] = []
+    times_ns: list[int] = []
+    said: list[tuple[int, str, Fragment]] = []
+    """Time, tenant and fragment of what says something about agents."""
+    rows: list[pa.RecordBatch] = []
+    duplicates: int = 0
+
+
+def _new(delivered: Sequence[tuple[str, Records[K]]], known: RecentKeys) -> _New[K]:
+    new: _New[K] = _New()
+    for tenant, records in delivered:
+        fresh = [known.add(key) for key in records.keys]
+        count = sum(fresh)
+        if not count or records.rows is None:
+            new.duplicates += len(fresh)
+            continue
+        items = list(zip(records.keys, records.times_ns, records.fragments, strict=True))
+        rows = records.rows
+        if count < len(fresh):
+            new.duplicates += len(fresh) - count
+            items = list(itertools.compress(items, fresh))
+            rows = rows.filter(pa.array(fresh))
+        new.rows.append(rows)
+        new.keys += [key for key, _, _ in items]
+        new.times_ns += [time_ns for _, time_ns, _ in items]
+        new.said += [(time_ns, tenant, fragment) for _, time_ns, fragment in items if fragment is not None]
+    return new

@@ -4,26 +4,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
+import pyarrow as pa
 
-from collector.telemetry_data import LogRecord, Span
 from detectors.model import Event, Finding, SessionKey
 
 
 class Commit(msgspec.Struct, kw_only=True):
     """Everything that one group of requests adds: raw telemetry, and the events made of it.
 
-    `arrival_ns` is None in replay. `span_keys` and `log_keys` are what a repeated delivery is recognised by, in the
-    order of `spans` and `logs`.
+    `arrival_ns` is None in replay. `spans` and `logs` are the columns of `collector.store.columns`.
     """
 
     seq: int
     arrival_ns: int | None
-    tenants: Sequence[str]
-    spans: Sequence[Span]
-    logs: Sequence[LogRecord]
-    log_tenants: Sequence[str]
-    log_keys: Sequence[bytes]
-    events: Sequence[Event]
+    spans: Sequence[pa.RecordBatch] = ()
+    logs: Sequence[pa.RecordBatch] = ()
+    events: Sequence[Event] = ()
 
 
 class FindingQuery(msgspec.Struct, frozen=True, kw_only=True):

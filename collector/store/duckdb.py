@@ -16,7 +16,6 @@ import pyarrow as pa
 
 from collector.errors import StoreUnavailable
 from collector.store.base import Commit, FindingQuery
-from collector.telemetry_data import Attributes
 from detectors.model import Event, Finding, SessionKey
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -25,7 +24,6 @@ _decode_finding = msgspec.json.Decoder(Finding).decode
 CHECKPOINT_BYTES = "256MB"
 """Size of the write-ahead log at which DuckDB compresses it into the file. The default of 16 MB compresses the same row
 groups over and over, for half of the ingest's CPU; more makes a start after a crash longer."""
-_UINT64_MAX = 2**64 - 1
 
 
 class DuckDBStore:
@@ -72,8 +70,10 @@ class DuckDBStore:
             raise StoreUnavailable(f"{self._path}: cannot read: {_first_line(error)}") from error
 
     def append(self, commit: Commit) -> None:
-        tables = {"spans": _span_table(commit), "logs": _log_table(commit), "events": _event_table(commit.events)}
-        self._write({name: table for name, table in tables.items() if table.num_rows})
+        tables = {name: _numbered(commit, rows) for name, rows in (("spans", commit.spans), ("logs", commit.logs)) if rows}
+        if commit.events:
+            tables["events"] = _event_table(commit.events)
+        self._write(tables)
 
     def append_findings(self, findings: Sequence[Finding]) -> None:
         first = self._emission + 1
@@ -249,83 +249,12 @@ def _text(values: Iterable[Any]) -> "pa.Array[Any]":
     return pa.array(values, type=pa.string())
 
 
-def _uint(values: Iterable[int], type_: pa.DataType) -> "pa.Array[Any]":
-    return pa.array([min(max(value, 0), _UINT64_MAX) for value in values], type=type_)
-
-
-class _Json:
-    """Encodes shared values (resources) once per commit."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, bytes] = {}
-
-    def __call__(self, shared: Attributes) -> bytes:
-        found = self._seen.get(id(shared))
-        if found is None:
-            found = self._seen[id(shared)] = _encode(shared)
-        return found
-
-
-def _span_table(commit: Commit) -> pa.Table:
-    spans, shared = commit.spans, _Json()
-    count = len(spans)
-    return pa.table(
-        {
-            "commit_seq": pa.array([commit.seq] * count, type=pa.int64()),
-            "arrival_ns": pa.array([commit.arrival_ns] * count, type=pa.int64()),
-            "tenant": _text(commit.tenants),
-            "trace_id": _text([s.trace_id for s in spans]),
-            "span_id": _text([s.span_id for s in spans]),
-            "parent_span_id": _text([s.parent_span_id for s in spans]),
-            "trace_state": _text([s.trace_state or None for s in spans]),
-            "name": _text([s.name for s in spans]),
-            "kind": pa.array([s.kind & 0xFF for s in spans], type=pa.uint8()),
-            "start_ns": _uint([s.start_ns for s in spans], pa.uint64()),
-            "end_ns": _uint([s.end_ns for s in spans], pa.uint64()),
-            "status_code": pa.array([s.status_code & 0xFF for s in spans], type=pa.uint8()),
-            "status_message": _text([s.status_message or None for s in spans]),
-            "scope_name": _text([s.scope_name for s in spans]),
-            "scope_version": _text([s.scope_version for s in spans]),
-            "service_name": _text([_service(s.resource) for s in spans]),
-            "resource": _text([shared(s.resource) for s in spans]),
-            "attributes": _text([_encode(s.attributes) for s in spans]),
-            "events": _text([_encode(s.events) if s.events else None for s in spans]),
-            "links": _text([_encode(s.links) if s.links else None for s in spans]),
-            "dropped": pa.array([s.dropped & 0xFFFFFFFF for s in spans], type=pa.uint32()),
-        }
-    )
-
-
-def _log_table(commit: Commit) -> pa.Table:
-    logs, shared = commit.logs, _Json()
-    count = len(logs)
-    return pa.table(
-        {
-            "commit_seq": pa.array([commit.seq] * count, type=pa.int64()),
-            "arrival_ns": pa.array([commit.arrival_ns] * count, type=pa.int64()),
-            "tenant": _text(commit.log_tenants),
-            "log_key": pa.array(commit.log_keys, type=pa.binary()),
-            "time_ns": _uint([r.time_ns for r in logs], pa.uint64()),
-            "observed_ns": _uint([r.observed_ns for r in logs], pa.uint64()),
-            "severity": pa.array([r.severity & 0xFF for r in logs], type=pa.uint8()),
-            "severity_text": _text([r.severity_text or None for r in logs]),
-            "event_name": _text([r.event_name or None for r in logs]),
-            "trace_id": _text([r.trace_id for r in logs]),
-            "span_id": _text([r.span_id for r in logs]),
-            "scope_name": _text([r.scope_name for r in logs]),
-            "scope_version": _text([r.scope_version for r in logs]),
-            "service_name": _text([_service(r.resource) for r in logs]),
-            "resource": _text([shared(r.resource) for r in logs]),
-            "body": _text([_encode(r.body) for r in logs]),
-            "attributes": _text([_encode(r.attributes) for r in logs]),
-            "dropped": pa.array([r.dropped & 0xFFFFFFFF for r in logs], type=pa.uint32()),
-        }
-    )
-
-
-def _service(resource: Attributes) -> str | None:
-    name = resource.get("service.name")
-    return name if isinstance(name, str) else None
+def _numbered(commit: Commit, rows: Sequence[pa.RecordBatch]) -> pa.Table:
+    """The raw rows with number and time of the commit before them."""
+    table = pa.Table.from_batches(rows)
+    arrivals = pa.repeat(pa.scalar(commit.arrival_ns, type=pa.int64()), table.num_rows)
+    table = table.add_column(0, "arrival_ns", arrivals)
+    return table.add_column(0, "commit_seq", pa.repeat(pa.scalar(commit.seq, type=pa.int64()), table.num_rows))
 
 
 def _event_table(events: Sequence[Event]) -> pa.Table:

@@ -29,13 +29,13 @@ class MemoryStore:
             if session is not None:
                 self._events[session].append(event)
         self._seq = max(self._seq, commit.seq)
-        self._span_keys.extend((tenant, span.trace_id, span.span_id) for tenant, span in zip(commit.tenants, commit.spans, strict=True))
-        self._parents.extend(
-            (tenant, span.trace_id, span.span_id, span.parent_span_id)
-            for tenant, span in zip(commit.tenants, commit.spans, strict=True)
-            if span.parent_span_id
-        )
-        self._log_keys.extend(commit.log_keys)
+        for rows in commit.spans:
+            columns = [rows.column(name).to_pylist() for name in ("tenant", "trace_id", "span_id", "parent_span_id")]
+            spans = list(zip(*columns, strict=True))
+            self._span_keys += [span[:3] for span in spans]
+            self._parents += [span for span in spans if span[3]]
+        for rows in commit.logs:
+            self._log_keys += (key for key in rows.column("log_key").to_pylist() if key is not None)
 
     def append_findings(self, findings: Sequence[Finding]) -> None:
         self.emitted += findings

@@ -22,7 +22,12 @@ def _came_to(service: Service) -> dict[str, Any]:
         detail = service.get(f"sessions/{session['session_id']}")
         found[session["session_id"]] = (
             [session[name] for name in numbers],
-            sorted((finding["id"], finding["severity"], finding["halt_eligible"]) for finding in detail["findings"]),
+            # The clock is years ahead of the story, and a slow machine gives it time to tell: silence is not what this is about.
+            sorted(
+                (finding["id"], finding["severity"], finding["halt_eligible"])
+                for finding in detail["findings"]
+                if finding["detector"] != "abandoned"
+            ),
             [(halt["verb"], halt["halt_reason"], halt["finding"]) for halt in detail["halts"]],
         )
     return found
@@ -42,9 +47,7 @@ def _load(service: Service, requests: list[Request], acknowledged: list[int], fi
 @pytest.mark.timeout(240)
 def test_killed_while_agents_send_it_loses_nothing_and_halts_once(tmp_path: Path) -> None:
     config = tmp_path / "overcurrent.yaml"
-    # The clock is years ahead of the story: silence is not what this is about.
-    patient = {"warn_silence_s": 31_536_000, "warn_unfinished_s": 31_536_000}
-    detectors = {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}, "abandoned": patient}
+    detectors = {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}}
     config.write_text(yaml.safe_dump({"detectors": detectors}))
     with serving(tmp_path / "whole", config=config) as service:
         for sent in STORY:

@@ -10,6 +10,7 @@ import pytest
 
 from collector.errors import StoreUnavailable
 from collector.store.base import Commit, FindingQuery, Store
+from collector.store.columns import log_columns, span_columns
 from collector.store.duckdb import DuckDBStore
 from collector.store.memory import MemoryStore
 from collector.telemetry_data import LogRecord, Span, SpanEvent, SpanLink
@@ -52,11 +53,8 @@ def commit(
     fields = {"arrival_ns": NOW_NS, **fields}
     return Commit(
         seq=max([seq, *(event.seq for event in events)]),
-        tenants=["default"] * len(spans),
-        spans=spans,
-        logs=list(logs.values()),
-        log_tenants=["default"] * len(logs),
-        log_keys=list(logs),
+        spans=[span_columns("default", spans)] if spans else [],
+        logs=[log_columns("default", list(logs.values()), list(logs))] if logs else [],
         events=events,
         **fields,
     )

@@ -1,0 +1,102 @@
+"""What can be made of one request by itself: decoded, translated by the dialects, and laid out for the store.
+
+A function of the request alone, so it may run in another process: `encode` and `decode_translation` carry the result over.
+"""
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import pyarrow as pa
+
+from collector.decode import decode
+from collector.dialects import fragment_of, fragment_of_log
+from collector.dialects.base import Fragment
+from collector.duplicates import log_key
+from collector.model import Outcome, Request
+from collector.store.columns import log_columns, span_columns
+from collector.telemetry_data import Decoded
+
+SpanKey = tuple[str, str, str]
+"""Tenant, trace id, span id."""
+K = TypeVar("K")
+
+
+class Records(msgspec.Struct, Generic[K], kw_only=True, array_like=True):
+    """The spans or the log records of a request, item by item in the order in which it held them."""
+
+    keys: list[K]
+    """What a repeated delivery is recognised by."""
+    times_ns: list[int]
+    """When a span ended, when a log record was written; 0 where that was not said."""
+    fragments: list[Fragment | None]
+    rows: pa.RecordBatch | None
+    """For the store; None without items."""
+
+
+class Translation(msgspec.Struct, kw_only=True, array_like=True):
+    """All that one request says, and its answer once that is committed. Log records are recognised by `log_key`."""
+
+    tenant: str
+    outcome: Outcome
+    spans: Records[SpanKey]
+    logs: Records[bytes]
+
+
+def translate(request: Request) -> Translation:
+    """Decodes a request and translates what it holds. Raises Malformed where it cannot be read at all."""
+    decoded = decode(request)
+    tenant = request.tenant
+    spans, logs = decoded.spans, decoded.logs
+    log_keys = [log_key(tenant, record) for record in logs]
+    return Translation(
+        tenant=tenant,
+        outcome=_outcome(decoded),
+        spans=Records(
+            keys=[(tenant, span.trace_id, span.span_id) for span in spans],
+            times_ns=[span.end_ns for span in spans],
+            fragments=[fragment_of(span) for span in spans],
+            rows=span_columns(tenant, spans) if spans else None,
+        ),
+        logs=Records(
+            keys=log_keys,
+            times_ns=[record.time_ns for record in logs],
+            fragments=[fragment_of_log(record) for record in logs],
+            rows=log_columns(tenant, logs, log_keys) if logs else None,
+        ),
+    )
+
+
+def encode(translation: Translation) -> bytes:
+    """The translation as bytes, for another process."""
+    return _encoder.encode(translation)
+
+
+def decode_translation(encoded: bytes) -> Translation:
+    """The translation that `encode` was given."""
+    return _decoder.decode(encoded)
+
+
+def _rows_to_bytes(value: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, value.schema) as writer:
+        writer.write_batch(value)
+    return sink.getvalue().to_pybytes()
+
+
+def _rows_from_bytes(_: type, value: Any) -> pa.RecordBatch:
+    with pa.ipc.open_stream(value) as reader:
+        return reader.read_next_batch()
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_rows_to_bytes, decimal_format="string")
+_decoder = msgspec.msgpack.Decoder(Translation, dec_hook=_rows_from_bytes)
+
+
+def _outcome(decoded: Decoded) -> Outcome:
+    accepted = len(decoded.spans) + len(decoded.logs) + decoded.data_points
+    if not decoded.rejected:
+        return Outcome(accepted=accepted)
+    first = decoded.rejected[0]
+    where = f" ({first.where})" if first.where else ""
+    more = f" and {len(decoded.rejected) - 1} more" if len(decoded.rejected) > 1 else ""
+    return Outcome(accepted=accepted, rejected=len(decoded.rejected), message=f"{first.reason}{where}{more}")
