@@ -22,6 +22,7 @@ from collector.receiver.grpc import GrpcReceiver
 from collector.receiver.http import HttpReceiver
 from collector.receiver.serve import ServerHandle, serve_asgi
 from collector.receiver.status import REASONS
+from collector.receiver.translators import Translators, default_processes
 from collector.security import Authority
 from collector.taxonomy import HALT_REASONS
 from collector.telemetry import Snapshot, Telemetry
@@ -56,7 +57,14 @@ class App:
             version=__version__,
         )
         self.core = self._core = Core(config, config.storage.data_dir, self.telemetry)
-        self.admission = Admission(self.core.process, queue_bytes=config.receivers.queue_bytes, telemetry=self.telemetry)
+        processes = config.receivers.translate_processes
+        self._translators = Translators(default_processes() if processes is None else processes)
+        self.admission = Admission(
+            self.core.process,
+            queue_bytes=config.receivers.queue_bytes,
+            telemetry=self.telemetry,
+            prepare=self._translators.translated,
+        )
         self.service = RunningService(self.core, self.admission)
         self._authority = Authority(config.security.tokens)
         self._grpc: GrpcReceiver | None = None
@@ -155,6 +163,7 @@ class App:
             await asyncio.gather(self._ticker, return_exceptions=True)
         if not await asyncio.to_thread(self.admission.drain_and_stop, STOP_S):
             logger.warning("stopped before the queue was empty; its senders were told to retry")
+        await asyncio.to_thread(self._translators.close)
         for outbox in self._outboxes:
             await outbox.stop()
         for action in self._actions:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from collector.config.units import Address, Count, Duration, Kind, Listen, Size, Usd, format_size, parse_size
+from collector.config.units import Address, Count, Duration, Kind, Listen, Processes, Size, Usd, format_size, parse_size
 
 Mode = Literal["shadow", "alert", "compact", "pause", "halt"]
 BudgetsMode = Literal["shadow", "alert", "halt"]
@@ -91,6 +91,11 @@ class Receivers(Section):
     queue_bytes: Size = Field(
         default=parse_size("256MiB"),
         description="Bytes that may wait for their commit. Above it senders are told to retry. Memory use follows it.",
+    )
+    translate_processes: Processes | None = Field(
+        default=None,
+        description="Processes that read large requests beside the ingest thread; each takes about 100 MB. 0: none. "
+        "Without a value one less than there are processors, at most 4.",
     )
     insecure: bool = Field(
         default=False, description="Allows listening beyond loopback without tokens or without TLS. Anyone who reaches the port may send."

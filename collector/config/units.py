@@ -139,4 +139,5 @@ Duration = Annotated[
 """Seconds."""
 Usd = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False), Kind("US dollars")]
 Count = Annotated[int, BeforeValidator(_number), Field(gt=0), Kind("whole number")]
+Processes = Annotated[int, BeforeValidator(_number), Field(ge=0, le=64), Kind("whole number")]
 Listen = Annotated[Address, BeforeValidator(_address), PlainSerializer(str, return_type=str), Kind("host:port")]

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +16,8 @@ from collector.receiver.telemetry import IngestTelemetry, NoTelemetry
 T = TypeVar("T")
 Process = Callable[[Sequence[Request]], Sequence[Outcome | OvercurrentError]]
 """Commits a group of requests and answers each, in order. Runs on the worker thread. What it returns is durable."""
+
+Prepare = Callable[[Request], Awaitable[Request]]
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ class Hold:
 class Admission:
     """A queue bounded in bytes in front of one worker thread that commits many requests at once.
 
-    A request counts from its admission to its answer. Requests are processed in the order in which they were admitted.
+    A request counts from its admission to its answer. Requests are processed in the order in which they were admitted, or
+    prepared where that is done elsewhere.
     `submit` may be called from any event loop; everything else from any thread.
     """
 
@@ -64,8 +67,11 @@ class Admission:
         max_group_requests: int = 512,
         retry_after_s: float = 1.0,
         telemetry: IngestTelemetry | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
+        """`prepare` may do part of the work beforehand, elsewhere; while it does the request counts as one that waits."""
         self._process = process
+        self._prepare = prepare
         self._limit = queue_bytes
         self._max_group_bytes = max_group_bytes
         self._max_group_requests = max_group_requests
@@ -102,8 +108,15 @@ class Admission:
         """
         loop = asyncio.get_running_loop()
         cost = len(request.body) + REQUEST_OVERHEAD_BYTES
-        waiting = _Waiting(request, cost, loop, loop.create_future())
-        self._take(cost, waiting)
+        self._take(cost)
+        try:
+            if self._prepare is not None:
+                request = await self._prepare(request)
+            waiting = _Waiting(request, cost, loop, loop.create_future())
+            self._enqueue(waiting)
+        except BaseException:
+            self._give(cost)
+            raise
         result = await waiting.answer
         if isinstance(result, OvercurrentError):
             raise result
@@ -146,7 +159,14 @@ class Admission:
             future.set_exception(_stopping())
         return self._worker is None and not group and not calls
 
-    def _take(self, n: int, waiting: _Waiting | None = None, *, own: int = 0) -> None:
+    def _enqueue(self, waiting: _Waiting) -> None:
+        with self._wake:
+            if self._stopping:
+                raise _stopping()
+            self._queue.append(waiting)
+            self._wake.notify()
+
+    def _take(self, n: int, *, own: int = 0) -> None:
         with self._wake:
             if self._stopping:
                 raise _stopping()
@@ -157,9 +177,6 @@ class Admission:
                 )
             self._depth += n
             depth = self._depth
-            if waiting is not None:
-                self._queue.append(waiting)
-                self._wake.notify()
         self._telemetry.queue_bytes(depth)
 
     def _give(self, n: int) -> None:

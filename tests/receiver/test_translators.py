@@ -1,0 +1,106 @@
+"""Reading in other processes: the same result, clear answers when one dies, and none left behind."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from collector.errors import Malformed, StoreUnavailable
+from collector.model import Request
+from collector.receiver.translators import LARGE_BYTES, Translators
+from collector.translate import decode_translation, translate
+from tests.serving import serving
+
+SPANS = 200
+
+
+def large() -> Request:
+    export = ExportTraceServiceRequest()
+    scope = export.resource_spans.add().scope_spans.add()
+    for number in range(SPANS):
+        span = scope.spans.add(trace_id=(1).to_bytes(16, "big"), span_id=(number + 1).to_bytes(8, "big"), name="chat gpt-5")
+        said = {"gen_ai.operation.name": "chat", "gen_ai.conversation.id": "s", "filler": "x" * 400}
+        for key, value in said.items():
+            span.attributes.add(key=key).value.string_value = value
+    return Request(signal="traces", encoding="protobuf", body=export.SerializeToString(), tenant="acme")
+
+
+async def there(translators: Translators) -> bytes:
+    """A translation by another process: until there is one, requests are left to the ingest thread."""
+    async with asyncio.timeout(60):
+        while True:
+            request = await translators.translated(large())
+            if request.translated is not None:
+                return request.translated
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def translators() -> AsyncIterator[Translators]:
+    made = Translators(1)
+    await there(made)
+    yield made
+    await asyncio.to_thread(made.close)
+
+
+async def test_another_process_says_the_same(translators: Translators) -> None:
+    request = await translators.translated(large())
+    assert request.body == b""
+    assert request.translated is not None
+    assert decode_translation(request.translated) == translate(large())
+
+
+async def test_small_requests_and_those_of_a_pool_without_processes_stay_here(translators: Translators) -> None:
+    small = Request(signal="traces", encoding="protobuf", body=b"x" * (LARGE_BYTES - 1))
+    assert await translators.translated(small) is small
+    request = large()
+    assert await Translators(0).translated(request) is request
+
+
+async def test_what_cannot_be_read_is_refused_as_it_is_here(translators: Translators) -> None:
+    request = Request(signal="traces", encoding="protobuf", body=b"\xff" * LARGE_BYTES)
+    with pytest.raises(Malformed) as here:
+        translate(request)
+    with pytest.raises(Malformed) as there:
+        await translators.translated(request)
+    assert there.value.message == here.value.message
+
+
+async def test_a_process_that_dies_costs_one_retry(translators: Translators) -> None:
+    (worker,) = [process for process in psutil.Process().children(recursive=True) if _reads(process)]
+    worker.send_signal(signal.SIGSTOP)
+    under_way = asyncio.create_task(translators.translated(large()))
+    await asyncio.sleep(0.1)
+    worker.kill()
+    with pytest.raises(StoreUnavailable, match="try again"):
+        await under_way
+    assert decode_translation(await there(translators)).outcome.accepted == SPANS
+
+
+def _reads(process: psutil.Process) -> bool:
+    """Whether it is one of the pool's: the fork server has made it, and is not it."""
+    parent = process.parent()
+    return parent is not None and parent.pid != os.getpid()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_no_process_outlives_the_service(tmp_path: Path, end: str) -> None:
+    config = tmp_path / "overcurrent.yaml"
+    config.write_text("receivers: {translate_processes: 2}\n")
+    with serving(tmp_path / "data", config=config) as service:
+        own = psutil.Process(service.process.pid)
+        deadline = time.monotonic() + 60
+        while len(children := own.children(recursive=True)) < 3:
+            service.send(large())
+            assert time.monotonic() < deadline
+        assert service.get("sessions")["sessions"][0]["steps"] == SPANS
+        service.kill() if end == "kill" else service.stop()
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert not alive
