@@ -2,12 +2,13 @@
 
 import re
 import zlib
-from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from rapidfuzz import fuzz, process
 
-from detectors.text import canonical, leaves, mask, words
+from detectors.text import canonical, leaves, mask, tokens
 
 SIMILARITY_CHARS: Final = 256
 """Characters of the arguments whose similarity is measured."""
@@ -20,23 +21,41 @@ CHANCE: Final = 0.5
 
 _TOKENS: Final = re.compile(r"\w+")
 _FIGURES: Final = re.compile(r"\d+")
-_NO_WORDS: Final[frozenset[str]] = frozenset()
+_NO_WORDS: Final[frozenset[bytes]] = frozenset()
 
 
-class Call:
-    """One remembered call. `identity` is the sequence number of the first call with the same arguments, `head` what is compared."""
+class Call(msgspec.Struct, gc=False):
+    """One remembered call. `identity` is the sequence number of the first call with the same arguments.
 
-    __slots__ = ("arguments", "asked", "canonical", "head", "identity", "masked", "result", "returned", "returned_words", "seq")
+    Holds nothing that could point back at it, so that the garbage collector need not look at it.
+    """
 
-    def __init__(self, seq: int, asked: str, returned: str, compared: int) -> None:
-        self.seq = seq
-        self.identity = seq
-        self.arguments, self.asked = (asked, 0) if len(asked) <= KEPT_CHARS else (clip(asked, KEPT_CHARS), _rest(asked))
-        self.result, self.returned = (returned, 0) if len(returned) <= KEPT_CHARS else (clip(returned, KEPT_CHARS), _rest(returned))
-        self.head = self.arguments[:compared]
-        self.canonical: str | None = None
-        self.masked: str | None = None
-        self.returned_words: frozenset[str] | None = None
+    seq: int
+    identity: int
+    arguments: str
+    result: str
+    asked: int = 0
+    """Stands for what of the arguments is not kept."""
+    returned: int = 0
+    """Stands for what of the result is not kept."""
+    canonical: str | None = None
+    masked: str | None = None
+    returned_words: frozenset[bytes] | None = None
+
+
+class Utterance(msgspec.Struct, gc=False):
+    """What a model said, as far as it is compared: its beginning, and the end of what it was asked."""
+
+    seq: int
+    said: str
+    asked: str
+
+
+def remembered(seq: int, asked: str, returned: str) -> Call:
+    """Cuts a call to what is kept of it."""
+    if len(asked) <= KEPT_CHARS and len(returned) <= KEPT_CHARS:
+        return Call(seq, seq, asked, returned)
+    return Call(seq, seq, clip(asked, KEPT_CHARS), clip(returned, KEPT_CHARS), _rest(asked), _rest(returned))
 
 
 def clip(text: str, chars: int) -> str:
@@ -46,32 +65,38 @@ def clip(text: str, chars: int) -> str:
 
 
 def _rest(text: str) -> int:
-    """Stands for what of `text` is not kept: its length and a checksum in one number."""
-    return len(text) << 32 | zlib.crc32(text.encode(errors="replace"))
+    """Stands for what of `text` is not kept: its length and a checksum in one number, 0 where all of it is."""
+    return len(text) << 32 | zlib.crc32(text.encode(errors="replace")) if len(text) > KEPT_CHARS else 0
 
 
-def most_similar(call: Call, others: list[Call]) -> tuple[float, Call | None]:
-    """Finds the most similar of the remembered calls; of equals the first. 0 and None: none resembles it."""
-    if not others:
-        return 0.0, None
-    found = process.extractOne(call.head, [other.head for other in others], scorer=fuzz.ratio, score_cutoff=100 * CHANCE)
+def most_similar(text: str, others: list[str]) -> tuple[float, int]:
+    """Finds the most similar of some texts: how similar, 0–1, and its place; of equals the first. 0 and -1: none resembles it."""
+    found = process.extractOne(text, others, scorer=fuzz.ratio, score_cutoff=100 * CHANCE)
     if found is None or found[1] <= 100 * CHANCE:
-        return 0.0, None
-    return (found[1] / 100 - CHANCE) / (1 - CHANCE), others[found[2]]
+        return 0.0, -1
+    return (found[1] / 100 - CHANCE) / (1 - CHANCE), found[2]
 
 
-def asked_alike(call: Call, other: Call) -> float:
-    """Measures how alike the inputs of two utterances are, 0–1: the end counts, where the latest is."""
-    ours, theirs = call.result[-SPEECH_CHARS:], other.result[-SPEECH_CHARS:]
-    return max(0.0, (fuzz.ratio(ours, theirs) / 100 - CHANCE) / (1 - CHANCE))
+def most_similar_call(arguments: str, calls: list[Call]) -> tuple[float, Call | None]:
+    """Finds the most similar of the remembered calls by the beginning of their arguments; of equals the latest."""
+    head = arguments[:SIMILARITY_CHARS]
+    heads = [other.arguments[:SIMILARITY_CHARS] for other in reversed(calls)]
+    if head and head in heads:
+        return 1.0, calls[-1 - heads.index(head)]
+    similarity, place = most_similar(head, heads)
+    return similarity, None if place < 0 else calls[-1 - place]
 
 
-def identify(call: Call, similar: Call, calls: deque[Call]) -> int | None:
+def alike(one: str, other: str) -> float:
+    """Measures how alike two texts are, 0–1."""
+    return max(0.0, (fuzz.ratio(one, other) / 100 - CHANCE) / (1 - CHANCE))
+
+
+def identify(call: Call, similar: Call, calls: Sequence[Call]) -> int | None:
     """Finds the first remembered call with the same arguments, and notes it in `call`."""
     for other in calls:
         if other.arguments == call.arguments and other.asked == call.asked:
-            call.identity = other.identity
-            call.canonical = other.canonical
+            call.identity, call.arguments, call.canonical = other.identity, other.arguments, other.canonical
             return call.identity
     if call.asked or similar.asked:
         return None  # what is cut off may differ
@@ -85,35 +110,40 @@ def identify(call: Call, similar: Call, calls: deque[Call]) -> int | None:
     return None
 
 
-def news(call: Call, calls: deque[Call]) -> int:
+def news(call: Call, calls: Sequence[Call]) -> int:
     """Counts the argument words that no remembered call had."""
-    return len(words(call.arguments).difference(*(words(other.arguments) for other in calls)))
+    return len(tokens(call.arguments).difference(*(tokens(other.arguments) for other in calls)))
 
 
-def most_similar_result(call: Call, calls: deque[Call]) -> tuple[float | None, int | None]:
+def most_similar_result(call: Call, calls: Sequence[Call]) -> tuple[float | None, int | None]:
     """Returns the largest Jaccard index among the remembered results, and the call whose result is the same if one is."""
     for other in reversed(calls):
         if other.result == call.result and other.returned == call.returned:
             return 1.0, other.seq
     best: float | None = None
-    call.masked = mask(call.result)
-    call.returned_words = words(call.masked) - words(call.arguments)
+    _read(call)
+    ours = call.returned_words or _NO_WORDS
     for other in reversed(calls):
         if other.masked is None:
-            other.masked = mask(other.result)
-            other.returned_words = words(other.masked) - words(other.arguments)
+            _read(other)
         if other.masked == call.masked:
             return 1.0, other.seq
         theirs = other.returned_words or _NO_WORDS
-        common = len(call.returned_words & theirs)
-        either = len(call.returned_words) + len(theirs) - common
+        common = len(ours & theirs)
+        either = len(ours) + len(theirs) - common
         share = common / either if either else 1.0
         if best is None or share > best:
             best = share
     return best, None
 
 
-def same_outcome_as_last(call: Call, calls: deque[Call]) -> bool:
+def _read(call: Call) -> None:
+    masked = mask(call.result)
+    call.masked = call.result if masked == call.result else masked
+    call.returned_words = tokens(masked) - tokens(call.arguments)
+
+
+def same_outcome_as_last(call: Call, calls: Sequence[Call]) -> bool:
     """Whether the last remembered call with the same arguments returned the same. `most_similar_result` has masked both."""
     last = next((other for other in reversed(calls) if other.identity == call.identity), None)
     if last is None:
@@ -123,7 +153,7 @@ def same_outcome_as_last(call: Call, calls: deque[Call]) -> bool:
     return call.masked is not None and last.masked == call.masked
 
 
-def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
+def goes_through_a_list(text: str, calls: Sequence[Call]) -> bool:
     """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
 
     `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list; so does a long text in which a number alone counts on.
@@ -153,7 +183,7 @@ def goes_through_a_list(text: str, calls: deque[Call]) -> bool:
     return compared and any(value not in used[key] for key, value in now.items())
 
 
-def is_another_errand(text: str, calls: deque[Call]) -> bool:
+def is_another_errand(text: str, calls: Sequence[Call]) -> bool:
     """Whether the request differs from at least two earlier ones in one and the same word, which none of them had.
 
     For agents: "Edit chapter four." after "Edit chapter three." is another errand. For a search it may be the same question.

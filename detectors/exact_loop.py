@@ -81,6 +81,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
     name: ClassVar[str] = "exact_loop"
     yields_to: ClassVar[tuple[str, ...]] = ("retry_storm", "ping_pong")
     halt_reason: ClassVar[str | None] = "exact_loop"
+    kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.LLM}
     Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
 
     def __init__(self, config: ExactLoopConfig) -> None:
@@ -92,17 +93,13 @@ class ExactLoop(Detector[ExactLoopConfig]):
         self._shape: tuple[Any, ...] | None = None
         self._shape_since = 0
         self._shape_count = 0
-        self._spoken: int | None = None
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Counts the call, and answers as long as it is one repeated too often."""
-        if step.kind is StepKind.LLM:
-            self._spoken = step.output_tokens
-            return None
         if not features.is_call or features.key is None or step.name in context.polling_tools:
             return None
         if features.result_novelty is None:
-            return self._without_content(step, features.key)
+            return self._without_content(step, features, features.key)
         self._index += 1
         first = features.same_call_as
         if first is None or features.same_result_as is None:
@@ -179,13 +176,12 @@ class ExactLoop(Detector[ExactLoopConfig]):
             halt_eligible=level[2],
         )
 
-    def _without_content(self, step: Step, key: str) -> Answer:
+    def _without_content(self, step: Step, features: StepFeatures, key: str) -> Answer:
         """Counts calls in a row that have the same sizes, outcome and, before them, the same number of tokens spoken."""
         config = self.config
-        known = (step.input_bytes, step.output_bytes, self._spoken)
+        known = (step.input_bytes, step.output_bytes, features.tokens_spoken)
         failure = (step.error_type, mask(step.error_message or "")[:_QUOTE]) if step.error else None
         shape = (key, failure or known)
-        self._spoken = None
         if (failure is None and known == (None, None, None)) or shape != self._shape:
             self._shape, self._shape_since, self._shape_count = shape, step.seq, 1
             if self._open is not None:

@@ -9,24 +9,25 @@ results is the Jaccard index of their words (P. Jaccard, New Phytologist 11, 191
 Indel similarity (twice the longest common subsequence over the summed lengths) less what unrelated texts reach by chance.
 """
 
-from collections import deque
-from itertools import islice
 from typing import Final
 
 import msgspec
 
 from detectors.calls import (
-    SIMILARITY_CHARS,
+    KEPT_CHARS,
     SPEECH_CHARS,
     Call,
-    asked_alike,
+    Utterance,
+    alike,
     clip,
     goes_through_a_list,
     identify,
     is_another_errand,
     most_similar,
+    most_similar_call,
     most_similar_result,
     news,
+    remembered,
     same_outcome_as_last,
 )
 from detectors.model import Step, StepKind
@@ -37,7 +38,7 @@ from detectors.text import (
     reads_as_polling,
     reads_as_question,
     reads_as_write,
-    words,
+    tokens,
 )
 
 SAME_SIMILARITY: Final = 0.2
@@ -49,7 +50,9 @@ RESULT_CHARS: Final = 2048
 LITTLE_NOVELTY: Final = 0.25
 """Share of unseen words up to which a result is looked at more closely."""
 UTTERANCES: Final = 3
-"""Utterances that what a model says is compared with."""
+"""Utterances of each agent's model that what it says next is compared with."""
+SPEAKERS: Final = 16
+"""Agents whose utterances are remembered, the one silent longest forgotten first."""
 TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
 CALLS: Final = 6
@@ -57,8 +60,12 @@ CALLS: Final = 6
 WORDS: Final = 600
 """Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
 
+_LLM: Final = StepKind.LLM
+_AGENT: Final = StepKind.AGENT
 _PREFIX: Final = {kind: f"{kind.value}:" for kind in StepKind}
-_NO_WORDS: Final[frozenset[str]] = frozenset()
+_NO_WORDS: Final[frozenset[bytes]] = frozenset()
+_NAME_CHARS: Final = 200
+"""Characters of a tool's name that are read."""
 
 
 class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -70,7 +77,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether the step did something (tool, retrieval, hand-off, agent invocation) rather than said something."""
     argument_similarity: float | None = None
     """0–1: likeness to the most similar remembered call of the same tool; 0 is what unrelated texts have in common. For llm
-    steps, of what was said to what the same agent's model said before. None: nothing to compare with."""
+    steps, of what was said to what the same agent's model said before, measured only where a model spoke last: with a call
+    between, the calls speak for themselves. None: nothing to compare with."""
     similar_to: int | None = None
     """Sequence number of that call."""
     same_call_as: int | None = None
@@ -104,6 +112,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step goes through a list: its arguments differ from an earlier call's only in values never used before there."""
     argument_news: int = 0
     """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
+    tokens_spoken: int | None = None
+    """Output tokens of the model call before, where the call's content was not captured and no other call lies between."""
     arguments: str = ""
     """The first characters of the arguments, to quote."""
     result: str = ""
@@ -113,38 +123,56 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 NOTHING: Final = StepFeatures()
 
 
-class _Tool:
+class _Tool(msgspec.Struct, gc=False):
     """What is remembered of one tool: its last calls, and the words of its results in two generations."""
 
-    __slots__ = ("calls", "old", "results", "young")
+    calls: list[Call]
+    results: int = 0
+    unread: str | None = None
+    """The only result of the young generation, whose words are not kept before there is another: a tool called once needs none."""
+    unread_words: int = 0
+    young: set[bytes] | None = None
+    old: set[bytes] | None = None
 
-    def __init__(self) -> None:
-        self.calls: deque[Call] = deque(maxlen=CALLS)
-        self.young: set[str] = set()
-        self.old: set[str] = set()
-        self.results = 0
+    def words(self) -> set[bytes] | None:
+        """The words of the young generation, to be changed in place; None: there are none."""
+        if self.unread is not None:
+            self.young, self.unread, self.unread_words = set(tokens(self.unread)), None, 0
+        return self.young
+
+    def size(self) -> int:
+        """How many words that is."""
+        return len(self.young) if self.young else self.unread_words
 
 
 class FeatureState:
     """What is remembered of one session to compute `StepFeatures`. Feed it every step once, in order.
 
-    Holds at most `TOOLS` × `CALLS` calls of up to 2 × `KEPT_CHARS` characters (`detectors.calls`; kept twice while they repeat) and
-    2 × `WORDS` result words: about 100 KB of memory for a session of 50 ordinary steps, under 1 MB for one made to fill it.
+    Holds at most `TOOLS` × `CALLS` calls of up to 2 × `KEPT_CHARS` characters (`detectors.calls`; kept twice while they repeat),
+    2 × `WORDS` result words, and `SPEAKERS` × `UTTERANCES` utterances of 2 × `SPEECH_CHARS` characters: under 1 MB for a session
+    made to fill it. `python -m benchmarks.detection.cost` measures ordinary ones.
     """
 
-    __slots__ = ("_remembered", "_results_seen", "_tools")
+    __slots__ = ("_remembered", "_results_seen", "_spoken", "_talking", "_tools", "_utterances")
 
     def __init__(self) -> None:
         self._tools: dict[str, _Tool] = {}
+        self._utterances: dict[str, list[Utterance]] | None = None
         self._remembered = 0
         self._results_seen = False
+        self._talking = False
+        """A model spoke, and no call came since."""
+        self._spoken: int | None = None
 
     def observe(self, step: Step) -> StepFeatures:
         """Takes in the next step and compares it with the ones before. Never raises on odd content."""
         kind = step.kind
-        if kind is StepKind.LLM:
-            return self._said(step, step.output_text) if step.output_text else NOTHING
-        if kind is StepKind.AGENT:
+        if kind is _LLM:
+            self._spoken = step.output_tokens
+            text = step.output_text
+            return self._said(step, text) if text else NOTHING
+        self._talking = False
+        if kind is _AGENT:
             key = f"agent:{step.agent or step.name}"
             arguments, result = step.input_text, step.output_text
         else:
@@ -155,121 +183,180 @@ class FeatureState:
             if result is None:
                 result = step.output_text
         if arguments is None and result is None:
-            return StepFeatures(key=key, is_call=True, failed=step.error is True)
+            spoken, self._spoken = self._spoken, None
+            return StepFeatures(key=key, is_call=True, failed=step.error is True, tokens_spoken=spoken)
         if not result and step.error_message:
             result = step.error_message
         if result:
             self._results_seen = True
-        elif self._results_seen and kind is not StepKind.AGENT:
+        elif self._results_seen and kind is not _AGENT:
             result = ""  # senders leave an empty attribute out: where results are captured, a missing one is empty
+        if result is None:
+            return self._begun(step, key, arguments or "")
         return self._called(step, key, arguments, result)
 
     def _tool(self, key: str) -> _Tool:
-        tool = self._tools.pop(key, None)
+        tools = self._tools
+        tool = tools.pop(key, None)
         if tool is None:
-            tool = _Tool()
-            if len(self._tools) >= TOOLS:
-                forgotten = self._tools.pop(next(iter(self._tools)))
-                self._remembered -= len(forgotten.young)
-        self._tools[key] = tool
+            tool = _Tool([])
+            if len(tools) >= TOOLS:
+                self._remembered -= tools.pop(next(iter(tools))).size()
+        tools[key] = tool
         return tool
 
-    def _learn(self, tool: _Tool, brought: frozenset[str]) -> None:
-        before = len(tool.young)
-        tool.young |= brought
+    def _learn(self, tool: _Tool, shown: str, new: frozenset[bytes]) -> None:
+        """Remembers the words of a result, `new` those that the young generation did not have."""
         tool.results += 1
-        self._remembered += len(tool.young) - before
+        if not new:
+            return
+        self._remembered += len(new)
+        young = tool.words()
+        if young:
+            young.update(new)
+        elif len(shown) <= KEPT_CHARS:
+            tool.unread, tool.unread_words = shown, len(new)
+        else:
+            tool.young = set(new)
         if self._remembered > WORDS:
             for each in self._tools.values():
-                each.old, each.young = each.young, set()
+                each.old, each.young = each.words(), None
             self._remembered = 0
 
     def _said(self, step: Step, text: str) -> StepFeatures:
-        """Compares what a model answered with what the same agent's model answered before, by characters: it is cheaper."""
-        key = f"llm:{step.agent or 'model'}"
-        tool = self._tool(key)
-        call = Call(step.seq, text, step.input_text or "", SPEECH_CHARS)
-        first = not tool.calls
-        similarity, similar = most_similar(call, list(islice(reversed(tool.calls), UTTERANCES)))
-        same = None if similarity < SAME_SIMILARITY or similar is None else identify(call, similar, tool.calls)
-        tool.calls.append(call)
+        """Notes what a model answered, and compares it with what the same agent's model answered before."""
+        agent = step.agent or "model"
+        if self._utterances is None:
+            self._utterances = {}
+        before = self._utterances.pop(agent, None)
+        if before is None:
+            before = []
+            if len(self._utterances) >= SPEAKERS:
+                del self._utterances[next(iter(self._utterances))]
+        self._utterances[agent] = before
+        said = text[:SPEECH_CHARS]
+        asked = (step.input_text or "")[-SPEECH_CHARS:]
+        similarity: float | None = None
+        answered: float | None = None
+        similar: Utterance | None = None
+        if self._talking and before:
+            similarity, place = most_similar(said, [each.said for each in reversed(before)])
+            if place >= 0:
+                similar = before[-1 - place]
+                answered = alike(asked, similar.asked) if step.input_text else None
+        self._talking = True
+        first = not before
+        before.append(Utterance(step.seq, said, asked))
+        if len(before) > UTTERANCES:
+            del before[0]
         return StepFeatures(
-            key=key,
-            argument_similarity=None if first else similarity,
+            key=f"llm:{agent}",
+            argument_similarity=similarity,
             similar_to=similar.seq if similar else None,
-            same_call_as=same,
             first=first,
-            result_similarity=asked_alike(call, similar) if similar and step.input_text else None,
-            arguments=call.arguments,
+            result_similarity=answered,
+            arguments=clip(text, KEPT_CHARS),
         )
 
-    @staticmethod
-    def _lists(step: Step, call: Call, tool: _Tool) -> bool:
-        if goes_through_a_list(call.arguments, tool.calls):
-            return True
-        return step.kind is StepKind.AGENT and is_another_errand(call.arguments, tool.calls)
+    def _begun(self, step: Step, key: str, arguments: str) -> StepFeatures:
+        """Compares a call of which only the arguments were captured."""
+        tool = self._tool(key)
+        calls = tool.calls
+        call = remembered(step.seq, arguments, "")
+        similarity, similar = most_similar_call(call.arguments, calls) if calls else (None, None)
+        same = identify(call, similar, calls) if similar is not None and similarity is not None and similarity >= SAME_SIMILARITY else None
+        _remember(calls, call)
+        spoken, self._spoken = self._spoken, None
+        return StepFeatures(
+            key=key,
+            is_call=True,
+            argument_similarity=similarity,
+            similar_to=similar.seq if similar else None,
+            same_call_as=same,
+            failed=step.error is True,
+            arguments=call.arguments,
+            tokens_spoken=spoken,
+        )
 
-    def _called(self, step: Step, key: str, arguments: str | None, result: str | None) -> StepFeatures:
+    def _called(self, step: Step, key: str, arguments: str | None, result: str) -> StepFeatures:
         """Compares a call with the remembered calls of the same tool."""
         tool = self._tool(key)
-        answer = result or ""
-        call = Call(step.seq, arguments or "", answer, SIMILARITY_CHARS)
-        similarity, similar = most_similar(call, list(reversed(tool.calls))) if arguments is not None else (0.0, None)
-        same = None if similarity < SAME_SIMILARITY or similar is None else identify(call, similar, tool.calls)
-        known = similarity if tool.calls and arguments is not None else None
-        if result is None:
-            tool.calls.append(call)
-            return StepFeatures(
-                key=key,
-                is_call=True,
-                argument_similarity=known,
-                similar_to=similar.seq if similar else None,
-                same_call_as=same,
-                failed=step.error is True,
-                arguments=call.arguments,
-            )
+        calls = tool.calls
+        call = remembered(step.seq, arguments or "", result)
+        similarity: float | None = None
+        similar: Call | None = None
+        same: int | None = None
+        if calls and arguments is not None:
+            similarity, similar = most_similar_call(call.arguments, calls)
+            if similar is not None and similarity >= SAME_SIMILARITY:
+                same = identify(call, similar, calls)
         first = not tool.results
-        shown = clip(answer, RESULT_CHARS)
-        brought = words(shown) if shown else _NO_WORDS
-        new = brought - tool.young
-        if tool.old:
-            new -= tool.old
+        shown = clip(result, RESULT_CHARS)
+        brought = tokens(shown) if shown else _NO_WORDS
         total = len(brought)
+        young = tool.words()
+        unknown = brought - young if young else brought
+        new = unknown - tool.old if tool.old else unknown
         if new and arguments and (len(new) * 2 < total or total <= ECHO_WORDS):
-            new -= words(call.arguments)
+            new -= tokens(call.arguments)
         if new and not first and len(new) * 2 < total:
-            unmasked = words(mask(shown))
+            unmasked = tokens(mask(shown))
             new &= unmasked
             total = len(unmasked)
         novelty = len(new) / total if total else 0.0
+        self._learn(tool, shown, unknown)
         stale = not first and novelty <= LITTLE_NOVELTY
-        alike, same_result = (None, None)
-        if stale or same is not None:
-            alike, same_result = most_similar_result(call, tool.calls)
-        name = step.name or ""
+        if not stale and same is None:
+            _remember(calls, call)
+            return StepFeatures(
+                key=key,
+                is_call=True,
+                argument_similarity=similarity,
+                similar_to=similar.seq if similar else None,
+                result_novelty=novelty,
+                new_words=len(new),
+                result_words=total,
+                first=first,
+                failed=step.error is True,
+                arguments=call.arguments,
+                result=call.result,
+            )
+        shared, same_result = most_similar_result(call, calls)
+        name = (step.name or "")[:_NAME_CHARS]
         found = StepFeatures(
             key=key,
             is_call=True,
-            argument_similarity=known,
+            argument_similarity=similarity,
             similar_to=similar.seq if similar else None,
             same_call_as=same,
             result_novelty=novelty,
             new_words=len(new),
             result_words=total,
             first=first,
-            result_similarity=alike,
+            result_similarity=shared,
             same_result_as=same_result,
-            same_outcome=same is not None and same_outcome_as_last(call, tool.calls),
-            failed=step.error is True or (stale and reads_as_failure(answer)),
-            found_nothing=stale and reads_as_nothing_found(answer),
-            polls=stale and same is not None and reads_as_polling(name, answer, total),
+            same_outcome=same is not None and same_outcome_as_last(call, calls),
+            failed=step.error is True or (stale and reads_as_failure(result)),
+            found_nothing=stale and reads_as_nothing_found(result),
+            polls=stale and same is not None and reads_as_polling(name, result, total),
             writes=stale and reads_as_write(name),
             asks=stale and reads_as_question(name),
-            enumerates=stale and same is None and self._lists(step, call, tool),
-            argument_news=news(call, tool.calls) if stale and same is None else 0,
+            enumerates=stale and same is None and _lists(step, call, calls),
+            argument_news=news(call, calls) if stale and same is None else 0,
             arguments=call.arguments,
             result=call.result,
         )
-        self._learn(tool, brought)
-        tool.calls.append(call)
+        _remember(calls, call)
         return found
+
+
+def _remember(calls: list[Call], call: Call) -> None:
+    calls.append(call)
+    if len(calls) > CALLS:
+        del calls[0]
+
+
+def _lists(step: Step, call: Call, calls: list[Call]) -> bool:
+    if goes_through_a_list(call.arguments, calls):
+        return True
+    return step.kind is _AGENT and is_another_errand(call.arguments, calls)

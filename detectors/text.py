@@ -1,9 +1,15 @@
 """Text as sets of words, with what changes by itself masked. Pure functions, shared by the features."""
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+
+_NAMES: Final = 4096
+"""Names of tools whose reading is remembered, over all sessions."""
+_TEXTS: Final = 4096
+"""Beginnings of results, of up to 240 characters, whose reading is remembered over all sessions: what is stuck repeats itself."""
 
 _WORD_BYTES: Final = bytes(
     byte + 32 if 65 <= byte <= 90 else byte if 48 <= byte <= 57 or 97 <= byte <= 122 or byte == 95 else 32 for byte in range(256)
@@ -22,6 +28,12 @@ _VOLATILE: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_HEX_ALIKE: Final = bytes(ord("h") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
+_EIGHT_HEX: Final = b"h" * 8
+"""With `_HEX_ALIKE`: what a UUID, a hash or seconds since the epoch cannot do without."""
+_DIGITS_ALIKE: Final = bytes(ord("0") if 48 <= byte <= 57 else ord(" ") if chr(byte).isspace() else byte for byte in range(256))
+_SIGNS: Final = (b"0:00", b"0x", *(b"0" + space + unit for space in (b"", b" ") for unit in (b"m", b"s", b"u", b"n")))
+"""With `_DIGITS_ALIKE`: what a time, an address or a duration cannot do without."""
 _FAILURE: Final = re.compile(
     r"\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|timeout|timed[ _]out|"
     r"unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|command not found|"
@@ -54,38 +66,78 @@ def words(text: str) -> frozenset[str]:
     return frozenset(_WORDS_ANY_SCRIPT.findall(text.lower()))
 
 
+def tokens(text: str) -> frozenset[bytes]:
+    """The same words as UTF-8: quicker to make and smaller to keep, for those who only count and compare them.
+
+    >>> sorted(tokens("Q3 revenue")) == sorted(word.encode() for word in words("Q3 revenue"))
+    True
+    """
+    if text.isascii():
+        return frozenset(text.encode().translate(_WORD_BYTES).split())
+    return frozenset(word.encode(errors="surrogatepass") for word in _WORDS_ANY_SCRIPT.findall(text.lower()))
+
+
 def mask(text: str) -> str:
     """Replaces what changes from call to call by itself: ids, time stamps, durations. Other digits stay: they are progress.
 
     >>> mask("job 7 took 31 ms at 2026-03-02T00:54:04.628Z")
     'job 7 took ~ at ~'
     """
-    return _VOLATILE.sub("~", text.lower())
+    lowered = text.lower()
+    return _VOLATILE.sub("~", lowered) if _may_be_volatile(lowered) else lowered
+
+
+def _may_be_volatile(text: str) -> bool:
+    """Whether `text`, in lower case, may hold something to mask. Most texts do not, and the search itself takes twenty times as long."""
+    if not text.isascii():
+        return True
+    raw = text.encode()
+    if _EIGHT_HEX in raw.translate(_HEX_ALIKE):
+        return True
+    alike = raw.translate(_DIGITS_ALIKE)
+    return any(map(alike.__contains__, _SIGNS))
 
 
 def reads_as_failure(text: str) -> bool:
     """Whether the first 240 characters use the words of an error. Only a hint: many tools report failure in plain text."""
-    return _FAILURE.search(text[:240].lower()) is not None
+    return _fails(text[:240])
 
 
 def reads_as_nothing_found(text: str) -> bool:
     """Whether the first 240 characters say that there is nothing there."""
-    return _NOTHING_FOUND.search(text[:240].lower()) is not None
+    return _finds_nothing(text[:240])
 
 
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
     """Whether the tool's name, or its result of at most 12 words, says that something is being waited for."""
-    return _POLL.search(_snake(tool)) is not None or (result_words <= 12 and _PENDING.search(result[:240].lower()) is not None)
+    return _polls(tool) or (result_words <= 12 and _PENDING.search(result[:240].lower()) is not None)
 
 
+@lru_cache(maxsize=_NAMES)
 def reads_as_write(tool: str) -> bool:
     """Whether the tool's name says that it changes something: a short acknowledgement is then all one can expect."""
     return _WRITE.search(_snake(tool)) is not None
 
 
+@lru_cache(maxsize=_NAMES)
 def reads_as_question(tool: str) -> bool:
     """Whether the tool's name says that it looks something up: more than an acknowledgement is then to be expected."""
     return _ASK.search(_snake(tool)) is not None
+
+
+@lru_cache(maxsize=_TEXTS)
+def _fails(text: str) -> bool:
+    return _FAILURE.search(text.lower()) is not None
+
+
+@lru_cache(maxsize=_TEXTS)
+def _finds_nothing(text: str) -> bool:
+    return _NOTHING_FOUND.search(text.lower()) is not None
+
+
+@lru_cache(maxsize=_NAMES)
+def _polls(tool: str) -> bool:
+    return _POLL.search(_snake(tool)) is not None
 
 
 def _snake(name: str) -> str:

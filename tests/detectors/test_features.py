@@ -4,12 +4,17 @@ import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from detectors.checks import odd_steps, workload
 from detectors.features import FeatureState, StepFeatures
 from detectors.model import Step
 from detectors.testing import agent, llm, session, tool
-from detectors.text import canonical, leaves, mask, quote, reads_as_failure, words
+from detectors.text import _VOLATILE, canonical, leaves, mask, quote, reads_as_failure, words
+
+_PARTS = ("1.5 s", "2ms", "9\tus", "5\x1dsec", "0xBEEF12", "0x12", "12:30:11", "12:30", "2026-01-02T03:04", "deadbeefdead1", "1234567890",
+          "abcdefab-abcd-abcd-abcd-abcdefabcdef", "123", "a", "_", " ", "-", "É", "\u0663 ms", "Z")  # fmt: skip
 
 
 def observed(*steps: Step) -> list[StepFeatures]:
@@ -102,6 +107,22 @@ def test_speech_is_compared_with_speech() -> None:
         llm(text="I will look into the account now."), llm(text="Done."), llm(text="I will look into the account now.")
     )
     assert (first.argument_similarity, last.argument_similarity, last.is_call) == (None, 1.0, False)
+
+
+def test_speech_with_a_call_between_is_not_compared() -> None:
+    *_, last = observed(llm(text="I will look into it."), tool("look", "it", "nothing there"), llm(text="I will look into it."))
+    assert last.argument_similarity is None
+    assert not last.first
+
+
+def test_what_a_model_spoke_before_a_bare_call_is_told_once() -> None:
+    _, one, two = observed(llm(output_tokens=7), tool("t"), tool("t"))
+    assert (one.tokens_spoken, two.tokens_spoken) == (7, None)
+
+
+@given(st.lists(st.sampled_from(_PARTS), max_size=8).map("".join))
+def test_texts_that_cannot_hold_anything_volatile_are_told_without_searching(text: str) -> None:
+    assert mask(text) == _VOLATILE.sub("~", text.lower())
 
 
 def test_without_content_nothing_is_known() -> None:
