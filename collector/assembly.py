@@ -21,6 +21,7 @@ from collector.traces import Limits, SpanInfo, Trace, remember
 from collector.twins import Twins
 from detectors.model import (
     CostBasis,
+    Evaluation,
     Event,
     Identified,
     SessionKey,
@@ -38,6 +39,8 @@ Pricer = Callable[[Step], Step]
 """Fills cost, cost basis and context window of an `llm` step."""
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")
+_HELD = 64
+"""Judgements held for one trace."""
 _NESTING = frozenset({StepKind.LLM, StepKind.TOOL})
 
 
@@ -51,12 +54,17 @@ class Assembler(Ownership):
         self._twins = Twins(self._limits.ids)
         self._supplements: OrderedDict[tuple[str, str, str], list[Fragment]] = OrderedDict()
         self._calls = ToolCalls(self._limits.pending)
+        self._held: OrderedDict[tuple[str, str], list[Fragment]] = OrderedDict()
+        """Judgements of traces of which nothing was placed yet."""
         self.unplaced = 0
         """Steps that belong to no trace and name no session: kept raw, in no session."""
 
     def add(self, tenant: str, fragment: Fragment) -> None:
         """Takes in what one span or log record said."""
         trace = self._traces.of(tenant, fragment.trace_id)
+        if fragment.evaluations and fragment.span_id is None:
+            self._judge(tenant, trace, fragment)
+            return
         if fragment.supplements and trace is not None:
             self._supplement(trace, fragment)
             return
@@ -75,6 +83,7 @@ class Assembler(Ownership):
             self.add(tenant, part)
         if session is None:
             self.unplaced += fragment.step is not None
+            self._hold(trace, fragment)
             return
         session = self.survivor(session)
         if trace is not None:
@@ -88,6 +97,10 @@ class Assembler(Ownership):
             self._step(tenant, trace, fragment, info, session)
         for answer in fragment.answers:
             self._settle(session, self._calls.answered(session, fragment, answer))
+        self._judged(session, fragment)
+        if self._held and trace is not None:
+            for held in self._held.pop((tenant, trace.trace_id), ()):
+                self._judged(session, held)
 
     def _span(self, trace: Trace, fragment: Fragment, explicit: SessionKey | None) -> SpanInfo:
         info = self._traces.span(trace, fragment.span_id or "", fragment.parent_span_id)
@@ -238,6 +251,38 @@ class Assembler(Ownership):
         if unsent is None:
             self._emit(StepRetracted(seq=self._next(), session=session, was=without_texts(known), reason=reason))
         self._settle(session, self._calls.dropped(session, known))
+
+    # Judgements
+
+    def _judge(self, tenant: str, trace: Trace | None, fragment: Fragment) -> None:
+        """Takes in a record that only judges: it names a session, a span of one, or the response that was judged."""
+        if fragment.session_id:
+            self._judged(self.survivor(SessionKey(tenant, fragment.namespace, fragment.session_id)), fragment)
+            return
+        info = trace.spans.get(fragment.parent_span_id or "") if trace is not None else None
+        known = self._steps.get(info.counted_seq) if info is not None else None
+        for one in fragment.evaluations:
+            known = known or self._twins.step_of(tenant, StepKind.LLM, one.response_id, self._steps)
+        above = SpanInfo(fragment.parent_span_id)
+        session = self.survivor(known.session) if known is not None else self._place(trace, fragment, None, above)
+        if session is None:
+            self._hold(trace, fragment)
+        else:
+            self._judged(session, fragment)
+
+    def _hold(self, trace: Trace | None, fragment: Fragment) -> None:
+        if not fragment.evaluations:
+            return
+        if trace is None:
+            self.unplaced += 1
+            return
+        key = (trace.tenant, trace.trace_id)
+        remember(self._held, key, [*self._held.get(key, [])[-_HELD:], fragment], self._limits.pending)
+
+    def _judged(self, session: SessionKey, fragment: Fragment) -> None:
+        for one in fragment.evaluations:
+            at_ns, seq = fragment.at_ns, self._next()
+            self._emit(Evaluation(seq=seq, session=session, name=one.name, score=one.score, label=one.label, at_ns=at_ns))
 
     # Restart
 

@@ -32,7 +32,7 @@ from collector.store.learned import LearnedStore
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
 from detectors.fleet import FLEET_DETECTORS
-from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
+from detectors.model import Evaluation, Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ class Core:
         self._owed += [event for event in events if isinstance(event, SessionsMerged)]
         self._owed += findings
         self._act()
+        for judged in (event for event in events if isinstance(event, Evaluation)):
+            self._batch.judged(judged, live.session.agent_type if (live := self.sessions.live.get(judged.session)) else "unknown")
         for finding in findings:
             self._batch.finding(finding)
             if arrival_ns is not None:

@@ -54,7 +54,9 @@ def log_key(tenant: str, record: LogRecord) -> bytes:
     if sequence is not None and session is not None:
         identity = ["sequence", session, name, sequence, record.time_ns]
     else:
-        request = next((attributes[key] for key in _REQUEST_IDS if attributes.get(key)), None)
+        # A judgement names the response that it is about: several may be about the same.
+        about = "gen_ai.evaluation.name" in attributes
+        request = None if about else next((attributes[key] for key in _REQUEST_IDS if attributes.get(key)), None)
         identity = (
             ["request", request, name, record.time_ns, record.span_id]
             if request is not None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from collector.session_contracts import Policy
 from detectors.fleet.host import FleetHost
-from detectors.model import Evaluation, Event, Finding, SchemaRegistered, Step, StepAmended
+from detectors.model import Evaluation, Event, Finding, SchemaRegistered, SessionKey, Step, StepAmended
 
 _TENANTS = 100
 """Tenants whose fleets are watched."""
@@ -49,15 +49,20 @@ class Fleets:
     def restore(self, events: Iterable[Event], told: Sequence[Finding]) -> list[Finding]:
         """Sees recent events again after a restart; returns what was found but not told before the crash."""
         found: list[Finding] = []
+        types: dict[SessionKey, str] = {}
         first = True
         for event in events:
             if first:
                 self._known([finding for finding in told if finding.step_seq < event.seq])
                 first = False
             if isinstance(event, Step):
-                found += self.step(event, self._policy.agent_type(event.agent, event.service_name))
+                agent_type = self._policy.agent_type(event.agent, event.service_name)
+                types.setdefault(event.session, agent_type)
+                found += self.step(event, agent_type)
             elif isinstance(event, StepAmended):
                 found += self.amended(event, self._policy.agent_type(event.step.agent, event.step.service_name))
+            elif isinstance(event, Evaluation):
+                found += self.other(event, types.get(event.session, "unknown"))
             else:
                 found += self.other(event)
         known = {(finding.id, severity) for finding in told for severity in _up_to(finding)}

@@ -63,6 +63,11 @@ class Twins:
                 return one
         return None
 
+    def step_of(self, tenant: str, kind: StepKind, twin_key: str | None, steps: Mapping[int, Step]) -> Step | None:
+        """The step known by this id; None where there is none."""
+        found = self._by_key.get((tenant, kind, twin_key), ()) if twin_key else ()
+        return next((steps[one.seq] for one in found if one.seq in steps), None)
+
     def combined(self, tenant: str, fragment: Fragment, known: Step, step: Step) -> Step:
         """What is known of a call from two records: the more believed one's facts, else those of the one that ended first."""
         keys = ((tenant, step.kind, fragment.twin_key), _likeness(tenant, step))

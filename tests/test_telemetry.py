@@ -12,7 +12,7 @@ from collector.receiver.telemetry import IngestTelemetry
 from collector.telemetry import METRICS, BatchCounts, Limits, OpenFindings, Snapshot, Telemetry
 from collector.telemetry.catalogue import Kind
 from collector.telemetry.series import BoundedLabel, SeriesBudget, clean
-from detectors.model import CostBasis, ErrorClass, EvidenceLevel, Finding, SessionKey, Severity, Step, StepKind
+from detectors.model import CostBasis, ErrorClass, Evaluation, EvidenceLevel, Finding, SessionKey, Severity, Step, StepKind
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 KEY = SessionKey("default", "", "s-1")
@@ -90,6 +90,16 @@ def test_an_unknown_cost_is_counted_and_a_failed_call_is_no_unknown_cost() -> No
     telemetry.batch(counts)
     assert value(registry, "unmetered_llm_calls_total", model="house") == 1
     assert value(registry, "unmetered_llm_calls_total", model="unknown") == 1
+
+
+def test_goals_are_counted_where_a_judgement_tells() -> None:
+    telemetry, registry = make()
+    counts = BatchCounts()
+    for score, label in ((1.0, None), (0.5, None), (0.2, None), (None, "fail"), (4.0, None), (None, "formal")):
+        counts.judged(Evaluation(seq=1, session=KEY, name="goal", score=score, label=label, at_ns=1), "research")
+    telemetry.batch(counts)
+    assert value(registry, "goals_total", agent_type="research", outcome="reached") == 2
+    assert value(registry, "goals_total", agent_type="research", outcome="missed") == 2
 
 
 def test_an_amendment_adds_what_is_new_and_takes_nothing_away() -> None:

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
+from collector.dialects import evaluations
 from collector.dialects.agent_framework import AgentFramework
 from collector.dialects.anthropic_sdk import AnthropicSDK
 from collector.dialects.autogen import AutoGen
@@ -74,7 +75,7 @@ _SCOPE_CHARS: Final = 256
 """Of a scope's name are looked at and remembered: a sender may put anything there."""
 
 
-_MARKS: Final = frozenset(mark for dialect in DIALECTS for mark in getattr(dialect, "marks", ()))
+_MARKS: Final = frozenset(mark for dialect in DIALECTS for mark in getattr(dialect, "marks", ())) | evaluations.MARKS
 _NAMES: Final = tuple(name for dialect in DIALECTS for name in getattr(dialect, "names", ()))
 
 
@@ -103,6 +104,11 @@ def fragment_of(span: Span) -> Fragment | None:
             break
     else:
         return None
+    if span.events or not unmarked:
+        judged = evaluations.of_span(span)
+        if judged:
+            fragment = fragment or Fragment()
+            fragment.evaluations = judged
     if fragment is None:
         return None
     fragment.source = span.scope_name[:_SCOPE_CHARS]
@@ -127,12 +133,11 @@ def fragment_of(span: Span) -> Fragment | None:
 
 def fragment_of_log(record: LogRecord) -> Fragment | None:
     """What a log record says; None where it says nothing about a step."""
-    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS])[0]:
+    fragment = evaluations.of_log(record)
+    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS])[0] if fragment is None else ():
         if dialect.recognises_log(record):
             fragment = dialect.translate_log(record)
             break
-    else:
-        return None
     if fragment is None:
         return None
     fragment.source = record.scope_name[:_SCOPE_CHARS]

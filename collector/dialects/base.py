@@ -22,6 +22,16 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):
     error: bool | None = None
 
 
+class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody made of a session's work: an evaluation result, a person's feedback. Score and label as sent."""
+
+    name: str
+    score: float | None = None
+    label: str | None = None
+    response_id: str | None = None
+    """Provider response id of the model call that was judged, where the record is in no trace."""
+
+
 class Fragment(msgspec.Struct, kw_only=True):
     """What a dialect made of one span or log record.
 
@@ -60,6 +70,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     answers: tuple[ToolAnswer, ...] = ()
     tool_schemas: tuple[tuple[str, str], ...] = ()
     """(tool, JSON Schema of its arguments as canonical JSON)."""
+    evaluations: tuple[Judgement, ...] = ()
+    """A log record with these judges the span `parent_span_id` and is nothing else."""
     parts: "tuple[Fragment, ...]" = ()
     """Further steps that the same span tells of, each with ids of its own."""
 

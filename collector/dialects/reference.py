@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from collector.dialects import DIALECTS
+from collector.dialects import DIALECTS, evaluations
 
 HEADINGS: Final = ("Recognises", "Keys", "Tokens", "Session", "Turn", "Known gaps", "Versions seen", "Switch")
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "dialects.md"
@@ -109,6 +109,10 @@ def page() -> str:
         "without a call id are matched to requests by name, arguments and time. A call whose name only sounds like a hand-off",
         "(`transfer_to_savings`) is a tool; it is a hand-off where the framework says so or made up the name",
         "(`transfer_to_agent`, `transfer_to_<x>_agent`, `handoff to <x>`).",
+        "",
+        "## Judgements",
+        "",
+        *inspect.cleandoc(evaluations.__doc__ or "").splitlines(),
     ]  # fmt: skip
     for dialect in DIALECTS:
         found = known[dialect.name]

@@ -75,6 +75,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     _counter("cost_usd_total", "Known cost of model calls in US dollars; unmetered calls add nothing.", "agent_type", "model", "basis"),
     _counter("cost_retracted_usd_total", "Cost counted earlier for steps that were retracted since.", "agent_type"),
+    _counter(
+        "goals_total",
+        "Judgements of agents' work (evaluation results, feedback): goal reached, or missed; half reached is reached.",
+        "agent_type",
+        "outcome",
+    ),
     _counter("unmetered_llm_calls_total", "Model calls whose cost is unknown: no price, or no token counts.", "model"),
     _histogram("argument_similarity", "How alike a tool call's arguments are to the closest earlier call.", _SIMILARITY, "agent_type"),
     _histogram("context_utilization_ratio", "Input tokens of a model call as a share of the model's window.", _UTILIZATION, "agent_type"),

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from detectors.model import CostBasis, ErrorClass, Finding, Step, StepKind
+from detectors.judgements import reached
+from detectors.model import CostBasis, ErrorClass, Evaluation, Finding, Step, StepKind
 
 
 class OpenFindings(NamedTuple):
@@ -102,6 +103,7 @@ class BatchCounts:
         "duplicates",
         "evicted",
         "findings",
+        "goals",
         "rebuilt",
         "to_arrival",
         "to_verdict",
@@ -116,6 +118,7 @@ class BatchCounts:
         self.detector_errors: dict[str, int] = {}
         self.evicted: dict[str, int] = {}
         self.rebuilt = 0
+        self.goals: dict[tuple[str, str], int] = {}
         self.findings: list[tuple[str, str, str, str]] = []
         self.to_arrival = _Delays()
         self.to_verdict = _Delays()
@@ -193,6 +196,13 @@ class BatchCounts:
     def finding(self, finding: Finding) -> None:
         """Counts a finding as reported: once when its episode opens and once at each escalation."""
         self.findings.append((finding.detector, finding.severity.value, finding.agent_type, finding.trace_id))
+
+    def judged(self, event: Evaluation, agent_type: str) -> None:
+        """Counts a judgement that says whether the goal was reached."""
+        value = reached(event)
+        if value is not None:
+            key = (agent_type, "reached" if value >= 0.5 else "missed")
+            self.goals[key] = self.goals.get(key, 0) + 1
 
     def latency(self, *, trace_id: str = "", to_arrival_s: float | None = None, to_verdict_s: float | None = None) -> None:
         """Notes how long a step took from its end to us, and from us to the verdict. None where nobody saw (replay)."""

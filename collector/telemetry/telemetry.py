@@ -144,6 +144,8 @@ class Telemetry(Collector):
                 self._sums["overcurrent_steps_total"].start(agent_type, kind)
             for error in _ERROR_CLASSES:
                 self._sums["overcurrent_llm_errors_total"].start(agent_type, error)
+            for outcome in ("reached", "missed"):
+                self._sums["overcurrent_goals_total"].start(agent_type, outcome)
             for name in ("steps_retracted_total", "cost_retracted_usd_total"):
                 self._sums[f"overcurrent_{name}"].start(agent_type)
             for histogram in (self._similarity, self._utilization, self._slope):
@@ -195,6 +197,8 @@ class Telemetry(Collector):
             for name, delays in (("span_end_to_arrival", counts.to_arrival), ("arrival_to_verdict", counts.to_verdict)):
                 if delays.seconds:
                     self._histograms[f"overcurrent_{name}_seconds"].observe_many(delays.seconds, exemplar=delays.worst)
+            for (raw, outcome), goals in counts.goals.items():
+                self._sums["overcurrent_goals_total"].add(goals, self._agent_type(raw), outcome)
             for signal, items in counts.duplicates.items():
                 self._sums["overcurrent_duplicates_total"].add(items, signal if signal in _SIGNALS else "other")
             for detector, errors in counts.detector_errors.items():

@@ -130,7 +130,7 @@ def _value(value: Any) -> AnyValue:
     return AnyValue(string_value=str(value))
 
 
-def _pairs(attributes: Mapping[str, Any]) -> list[KeyValue]:
+def pairs(attributes: Mapping[str, Any]) -> list[KeyValue]:
     return [KeyValue(key=key, value=_value(value)) for key, value in attributes.items()]
 
 
@@ -140,14 +140,14 @@ def request(*spans: Made, arrival_ns: int | None = None, tenant: str = "default"
     for made in spans:
         resource = message.resource_spans.add()
         about = {"service.name": made.service, "service.namespace": made.namespace or None, "service.instance.id": made.instance}
-        resource.resource.attributes.extend(_pairs({key: value for key, value in about.items() if value is not None}))
+        resource.resource.attributes.extend(pairs({key: value for key, value in about.items() if value is not None}))
         sent = resource.scope_spans.add().spans.add()
         sent.trace_id, sent.span_id = bytes.fromhex(trace_id(made.trace)), bytes.fromhex(span_id(made.name))
         if made.parent is not None:
             sent.parent_span_id = bytes.fromhex(span_id(made.parent))
         sent.name = made.name
         sent.start_time_unix_nano, sent.end_time_unix_nano = START_NS + int(made.at * SECOND_NS), max(made.end_ns, 0)
-        sent.attributes.extend(_pairs(made.attributes))
+        sent.attributes.extend(pairs(made.attributes))
         for trace, linked in made.links:
             sent.links.add(trace_id=bytes.fromhex(trace_id(trace)), span_id=bytes.fromhex(span_id(linked)))
         if made.failed is not None:
@@ -167,7 +167,7 @@ def content_log(
     parts: list[dict[str, Any]] = [{"type": "tool_call", "id": call, "name": name, "arguments": given} for call, name, given in asks]
     parts += [{"type": "text", "content": says}] if says else []
     record.attributes.extend(
-        _pairs({"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": parts}])})
+        pairs({"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": parts}])})
     )
     return Request(signal="logs", encoding="protobuf", body=message.SerializeToString())
 

@@ -59,12 +59,13 @@ def test_grouping_changes_nothing() -> None:
 
 
 def test_goals_missed_are_noticed_while_calls_succeed() -> None:
-    run = Run().send(llm("a", session="s", agent="planner"))
-    key = SessionKey("default", "", "s")
-    scores = [1.0] * 40 + [0.0] * 20
+    names = [f"s{number}" for number in range(5)]
+    run = Run().send(*(llm(name, session=name, trace=name, agent="planner") for name in names))
+    keys = [SessionKey("default", "", name) for name in names]
+    scores = [1.0] * 60 + [0.0] * 40
     for number, score in enumerate(scores):
         run.pipeline.record(
-            lambda seq, score=score, number=number: [Evaluation(seq=seq, session=key, name="goal", score=score, at_ns=number)]
+            lambda seq, score=score, number=number: [Evaluation(seq=seq, session=keys[number % 5], name="goal", score=score, at_ns=number)]
         )  # type: ignore[misc]
     assert fleet(run.findings) == [
         ("semantic_regression", "planner: goal", "warning"),

@@ -1,5 +1,7 @@
 """Fleet detectors: one finding for each cause, whoever meets it; quiet where it is nobody's fault but one session's."""
 
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +17,7 @@ from detectors.fleet.schema_drift import SchemaDrift
 from detectors.fleet.semantic_regression import SemanticRegression
 from detectors.fleet.testing import run, spread
 from detectors.fleet.unmetered_spend import UnmeteredSpend
-from detectors.model import ErrorClass, Finding, SchemaRegistered, Step
+from detectors.model import ErrorClass, Evaluation, Finding, SchemaRegistered, SessionKey, Step
 from detectors.testing import llm, tool
 
 EVERY = pytest.mark.parametrize("kind", FLEET_DETECTORS, ids=lambda kind: kind.name)
@@ -190,9 +192,52 @@ def test_a_share_of_failures_that_is_always_there_is_no_storm() -> None:
     assert not run(DependencyFailure, spread([up, up, down] * 200, sessions=20))
 
 
+def judged(goals: Sequence[float | str], *, sessions: int = 37, name: str = "goal") -> list[Evaluation]:
+    found = []
+    for n, goal in enumerate(goals):
+        said: dict[str, Any] = {"label": goal} if isinstance(goal, str) else {"score": goal}
+        found.append(Evaluation(seq=n, session=SessionKey("default", "", f"s{n % sessions}"), name=name, at_ns=n * 10**9, **said))
+    return found
+
+
+@pytest.mark.parametrize("rate", [0.99, 0.9, 0.7, 0.5])
+def test_a_rate_that_holds_raises_nothing_whatever_it_is(rate: float) -> None:
+    found = []
+    for seed in range(10):
+        dice = random.Random(seed)  # noqa: S311 — a sample, not a secret
+        found += run(SemanticRegression, judged([float(dice.random() < rate) for _ in range(1_000)]))
+    assert len(found) <= 1
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "name"),
+    [(1.0, 0.0, "goal"), ("pass", "fail", "goal"), (4.0, 1.0, "stars of five"), (0.0, 1.0, "hallucination"), ("no", "yes", "is_toxic")],
+)
+def test_a_rate_that_falls_is_found_however_it_is_told(good: float | str, bad: float | str, name: str) -> None:
+    story = judged([good] * 9 * 6 + [bad] * 6 + [good, bad, bad] * 40, name=name)
+    assert levels(run(SemanticRegression, story)) == [(f"planner: {name}", "warning", 1), (f"planner: {name}", "critical", 1)]
+
+
+def test_a_rate_that_recovers_ends_the_finding_and_one_that_stays_low_is_the_usual_one() -> None:
+    host = FleetHost("default", detectors=(SemanticRegression,))
+    for event in judged([1.0] * 60 + [0.0] * 40):
+        host.evaluated(event, "planner")
+    assert len(host.open()) == 1
+    for event in judged([1.0] * 200):
+        host.evaluated(event, "planner")
+    assert not host.open()
+    for event in judged([0.0] * 700):
+        host.evaluated(event, "planner")
+    assert not host.open()
+
+
+def test_one_session_that_is_judged_badly_again_and_again_is_its_own_affair() -> None:
+    assert not run(SemanticRegression, [*judged([1.0] * 60), *judged([0.0] * 100, sessions=1)])
+
+
 def test_cut_off_answers_are_a_weak_sign_of_missed_goals() -> None:
     good, cut = llm(finish_reasons=("stop",)), llm(finish_reasons=("length",))
-    found = run(SemanticRegression, spread([good] * 60 + [cut] * 20, sessions=5))
+    found = run(SemanticRegression, spread([good] * 60 + [cut] * 40, sessions=5))
     assert [severity for _, severity, _ in levels(found)] == ["warning", "critical"]
 
 
