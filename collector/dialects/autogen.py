@@ -5,12 +5,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from collector.decode_limits import MAX_TIME
 from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import SUCCESS, step
 from collector.dialects.usage_json import usage_of
-from collector.dialects.values import answer, as_bool, as_dict, as_id, as_int, as_list, as_text
+from collector.dialects.values import answer, as_bool, as_dict, as_id, as_list, as_text
 from collector.telemetry_data import LogRecord, Span
 from detectors.model import StepKind
 
@@ -95,4 +96,5 @@ def _time(value: Any) -> int | None:
     if at is None:
         return None
     since = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
-    return as_int((since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000)
+    at_ns = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
+    return at_ns if 0 <= at_ns <= MAX_TIME else None

@@ -12,6 +12,8 @@ from detectors.model import ToolAsk
 
 MAX_ID: Final = 512
 """Longer ids are no ids: somebody put content there."""
+MAX_COUNT: Final = 2**31 - 1
+"""No call takes or makes more tokens, bytes or milliseconds than this: a larger count is an error of whoever counted."""
 
 _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
 _SCRUBBED: Final = "[Scrubbed due to "
@@ -53,15 +55,15 @@ def as_id(value: Any) -> str | None:
 
 
 def as_int(value: Any) -> int | None:
-    """A whole number that is not negative; some senders write counts as decimal strings or as floats."""
+    """A count from 0 to MAX_COUNT; some senders write counts as decimal strings or as floats."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value if 0 <= value < 2**63 else None
+        return value if 0 <= value <= MAX_COUNT else None
     if isinstance(value, float):
-        return int(value) if 0 <= value < 2**63 and value.is_integer() else None
+        return int(value) if 0 <= value <= MAX_COUNT and value.is_integer() else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
-        return int(value)
+        return as_int(int(value))
     return None
 
 
