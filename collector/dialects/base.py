@@ -32,7 +32,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """Provider response id of the model call that was judged, where the record is in no trace."""
 
 
-class Fragment(msgspec.Struct, kw_only=True):
+class Fragment(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What a dialect made of one span or log record.
 
     `step` has `seq` 0 and session UNASSIGNED, no cost and no context window: those are filled in later. It is None for a
