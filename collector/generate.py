@@ -15,11 +15,16 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from collector import assets, dashboards
-from collector.taxonomy import Condition, Raised, Reason, Taxonomy, taxonomy
+from collector.taxonomy import Condition, Pattern, Raised, Reach, Reason, Taxonomy, taxonomy
 from detectors.model import Severity
 
 _RULES: Final = ("alerts.yml", "recording.yml", "alertmanager.yml", "prometheus.yml", "findings_test.yml")
 _DASHBOARDS: Final = ("fleet",)
+_COUNTED: Final = {
+    Reach.SESSION: "in {{ $value }} session(s)",
+    Reach.FLEET: "with {{ $value }} cause(s), across sessions",
+}
+"""How a finding's alert counts, in Prometheus' templates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +61,12 @@ def alerts(content: Taxonomy | None = None, places: Places | None = None) -> lis
     content = content or taxonomy()
     writer = _Alerts(content, places or Places())
     made = [writer.condition(condition) for condition in content.conditions]
-    for reason in content.detected:
-        made += [writer.finding(reason, Severity.WARNING), writer.finding(reason, Severity.CRITICAL), writer.halt(reason)]
+    for found in content.found:
+        made.append(writer.finding(found, Severity.WARNING))
+        if found.respond_within is not None:
+            made.append(writer.finding(found, Severity.CRITICAL))
+        if isinstance(found, Reason) and found.reach is Reach.SESSION:
+            made.append(writer.halt(found))
     return [*made, *writer.unattended()]
 
 
@@ -74,7 +83,7 @@ def render(places: Places | None = None) -> dict[str, str]:
     values = {
         "groups": groups,
         "responses": content.responses,
-        "detected": content.detected,
+        "found": content.found,
         "findings_panel": dashboards.load(assets.grafana() / "fleet.yml").panel_ids()["findings"],
         "config": places,
     }
@@ -127,20 +136,21 @@ class _Alerts:
             annotations=self._annotations(condition.summary, condition.description, condition.runbook, condition.panel),
         )
 
-    def finding(self, reason: Reason, severity: Severity) -> Alert:
+    def finding(self, reason: Reason | Pattern, severity: Severity) -> Alert:
         within = reason.respond_within if severity is Severity.CRITICAL else reason.warn_within
+        runbook = reason.name if isinstance(reason, Reason) else reason.runbook
         says = "Critical" if severity is Severity.CRITICAL else "Warning"
         return Alert(
             name=f"Overcurrent{_camel(reason.name)}{says}",
             group="findings",
             expr=f'sum by (agent_type, detector) (overcurrent_open_findings{{detector="{reason.name}", severity="{severity}", '
             'mode!="shadow"}) > 0',
-            runbook=reason.name,
+            runbook=runbook,
             labels=self._labels(severity, within),
             annotations=self._annotations(
-                f"{reason.title} in {{{{ $value }}}} session(s) of {{{{ $labels.agent_type }}}}.",
+                f"{reason.title} {_COUNTED[reason.reach]} of {{{{ $labels.agent_type }}}}.",
                 reason.description,
-                reason.name,
+                runbook,
                 "findings",
             ),
         )

@@ -50,6 +50,14 @@ class Response(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     escalate_after: str | None
 
 
+class Reach(StrEnum):
+    """What one finding is about."""
+
+    SESSION = "session"
+    FLEET = "fleet"
+    """One cause, however many sessions meet it: nothing that could be halted."""
+
+
 class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a session ended or was halted. `respond_within` is for the critical alert, `warn_within` for the warning before it."""
 
@@ -61,11 +69,27 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     respond_within: str | None
     runbook: Runbook
     warn_within: str | None = None
+    reach: Reach = Reach.SESSION
 
     @property
     def detector(self) -> str | None:
         """The detector that raises it, by the same name; None where none does."""
         return self.name if self.raised is Raised.DETECTOR else None
+
+
+class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a detector finds that is no reason to halt by that name. `runbook` names the one that helps.
+
+    `respond_within` is for the critical alert: null where the detector never is critical.
+    """
+
+    name: str
+    title: str
+    description: str
+    runbook: str
+    warn_within: str
+    respond_within: str | None
+    reach: Reach
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,14 +114,20 @@ class Taxonomy(msgspec.Struct, frozen=True, kw_only=True):
 
     responses: dict[str, Response]
     reasons: dict[str, Reason]
+    patterns: dict[str, Pattern]
     conditions: tuple[Condition, ...]
     runbooks: dict[str, Runbook]
-    """Of the conditions; a reason brings its own."""
+    """Of the patterns and conditions; a reason brings its own."""
 
     @property
     def detected(self) -> tuple[Reason, ...]:
-        """The reasons that a detector raises."""
+        """The reasons that a detector of the same name raises."""
         return tuple(reason for reason in self.reasons.values() if reason.raised is Raised.DETECTOR)
+
+    @property
+    def found(self) -> tuple[Reason | Pattern, ...]:
+        """What there is to know of each detector, for its alerts."""
+        return (*self.detected, *self.patterns.values())
 
     def reason(self, name: str) -> Reason:
         """The reason of that name. Raises ConfigError with those there are."""
@@ -117,7 +147,7 @@ def load(folder: Path) -> Taxonomy:
     """
     path = folder / "taxonomy.yml"
     content = _read(path)
-    _only(content, {"responses", "reasons"}, path.name)
+    _only(content, {"responses", "reasons", "patterns"}, path.name)
     responses = {str(name): _convert(body, Response, f"{path.name}: responses.{name}") for name, body in content["responses"].items()}
     reasons: dict[str, Reason] = {}
     for name, body in content["reasons"].items():
@@ -128,6 +158,12 @@ def load(folder: Path) -> Taxonomy:
         if reason.detector and not (reason.respond_within and reason.warn_within):
             raise ConfigError(f"{key}: a reason that a detector raises needs respond_within and warn_within")
         reasons[name] = reason
+    patterns: dict[str, Pattern] = {}
+    for name, body in content["patterns"].items():
+        key = f"{path.name}: patterns.{name}"
+        pattern = patterns[name] = _convert({"name": name} | (body if isinstance(body, dict) else {}), Pattern, key)
+        _check_response(pattern.respond_within, responses, f"{key}.respond_within")
+        _check_response(pattern.warn_within, responses, f"{key}.warn_within")
 
     path = folder / "conditions.yml"
     content = _read(path)
@@ -138,12 +174,14 @@ def load(folder: Path) -> Taxonomy:
         condition = _convert(body, Condition, f"{path.name}: alerts[{index}]")
         key = f"{path.name}: {condition.alert}"
         _check_response(condition.respond_within, responses, f"{key}.respond_within")
-        if condition.runbook not in runbooks and condition.runbook not in reasons:
-            raise ConfigError(f"{key}.runbook: there is no runbook and no reason {condition.runbook!r}")
+        _check_runbook(condition.runbook, (*runbooks, *reasons), key)
         conditions.append(condition)
+    for pattern in patterns.values():
+        _check_runbook(pattern.runbook, (*runbooks, *reasons), f"taxonomy.yml: patterns.{pattern.name}")
+    _no_twins((*reasons, *patterns), "taxonomy.yml: reasons and patterns")
     _no_twins((condition.alert for condition in conditions), f"{path.name}: alerts")
     _no_twins((*runbooks, *reasons), f"{path.name}: runbooks")
-    return Taxonomy(responses=responses, reasons=reasons, conditions=tuple(conditions), runbooks=runbooks)
+    return Taxonomy(responses=responses, reasons=reasons, patterns=patterns, conditions=tuple(conditions), runbooks=runbooks)
 
 
 @cache
@@ -182,6 +220,11 @@ def _convert(body: Any, kind: type[S], key: str) -> S:
 def _check_response(name: str | None, responses: dict[str, Response], key: str) -> None:
     if name is not None and name not in responses:
         raise ConfigError(f"{key}: unknown response {name!r}; it is one of: {', '.join(responses)}")
+
+
+def _check_runbook(name: str, known: Iterable[str], key: str) -> None:
+    if name not in known:
+        raise ConfigError(f"{key}.runbook: there is no runbook and no reason {name!r}")
 
 
 def _no_twins(names: Iterable[str], where: str) -> None:

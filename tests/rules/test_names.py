@@ -1,18 +1,21 @@
 """Nothing names a metric, a label, a runbook or a panel that does not exist."""
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
 
 from collector import assets
 from collector.generate import alerts
-from collector.taxonomy import HALT_REASONS, taxonomy
+from collector.taxonomy import HALT_REASONS, Reach, taxonomy
 from collector.telemetry.catalogue import METRICS, sample_names
 from detectors import DETECTORS
 from detectors.fleet import FLEET_DETECTORS
+from detectors.model import Severity
 from tests.rules.dashboard import panel_queries, panels
 
 EVERY = (*DETECTORS, *FLEET_DETECTORS)
@@ -79,10 +82,23 @@ def test_every_runbook_belongs_to_an_alert_or_a_reason() -> None:
     assert known == {alert.runbook for alert in alerts()} | set(HALT_REASONS)
 
 
-@pytest.mark.parametrize("detector", [each for each in DETECTORS if each.halt_reason is not None], ids=lambda detector: detector.name)
-def test_every_detector_of_a_reason_to_halt_has_its_alerts(detector: type) -> None:
-    camel = "".join(part.capitalize() for part in detector.name.split("_"))  # type: ignore[attr-defined]
-    assert {f"Overcurrent{camel}{kind}" for kind in ("Warning", "Critical", "Halt")} <= {alert.name for alert in alerts()}
+@pytest.mark.parametrize("detector", EVERY, ids=lambda detector: detector.name)
+def test_every_detector_has_alerts_and_a_runbook(detector: type[Any]) -> None:
+    of_it = [alert for alert in alerts() if f'detector="{detector.name}"' in alert.expr]
+    severities = {severity for severity in Severity if any(alert.labels["severity"] == severity for alert in of_it)}
+    assert severities >= raised(detector) - {Severity.INFO}
+    may_halt = detector.halt_reason == detector.name and detector.scope != "fleet"
+    assert any(alert.labels.get("action") == "halt" for alert in of_it) == may_halt
+    assert all(assets.runbook(alert.runbook) for alert in of_it)
+
+
+def raised(detector: type[Any]) -> set[Severity]:
+    """The severities that its module names."""
+    return {severity for severity in Severity if f"Severity.{severity.name}" in inspect.getsource(inspect.getmodule(detector) or detector)}
+
+
+def test_the_taxonomy_knows_each_detector_once() -> None:
+    assert sorted(found.name for found in taxonomy().found) == sorted(detector.name for detector in EVERY)
 
 
 def test_the_taxonomy_claims_no_detector_that_is_not_registered() -> None:
@@ -91,7 +107,7 @@ def test_the_taxonomy_claims_no_detector_that_is_not_registered() -> None:
 
 def test_every_alert_that_asks_for_a_halt_names_a_type_and_a_detector() -> None:
     halting = [alert for alert in alerts() if alert.labels.get("action") == "halt"]
-    assert len(halting) == len(taxonomy().detected)
+    assert len(halting) == len([reason for reason in taxonomy().detected if reason.reach is Reach.SESSION])
     for alert in halting:
         assert alert.expr.startswith("sum by (agent_type, detector)"), alert.name
         assert alert.hold is None, alert.name
