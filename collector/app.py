@@ -20,6 +20,7 @@ from collector.facade import RunningService
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcReceiver
 from collector.receiver.http import HttpReceiver
+from collector.receiver.isolation import Isolation
 from collector.receiver.serve import ServerHandle, serve_asgi
 from collector.receiver.status import REASONS
 from collector.receiver.translators import Translators, default_processes
@@ -60,7 +61,7 @@ class App:
         processes = config.receivers.translate_processes
         self._translators = Translators(default_processes() if processes is None else processes)
         self.admission = Admission(
-            self.core.process,
+            Isolation(self.core.process),
             queue_bytes=config.receivers.queue_bytes,
             telemetry=self.telemetry,
             prepare=self._translators.translated,

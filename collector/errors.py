@@ -9,6 +9,7 @@ OvercurrentError
 ├── Ambiguous                 the bare id names several sessions; lists them (409)
 ├── Refused                   understood and declined: the policy, a state or a mode forbids it (409)
 ├── Overloaded                a queue is full; retry after `retry_after_s` (503, RESOURCE_EXHAUSTED with RetryInfo)
+├── Internal                  we fail over this very request every time; never retry (500, INTERNAL)
 └── StoreUnavailable          the disk refused; nothing was acknowledged; retry (503, UNAVAILABLE)
 """
 
@@ -67,6 +68,10 @@ class Overloaded(OvercurrentError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Internal(OvercurrentError):
+    """An error of our own that the same request brings about again. Nothing of it was kept."""
 
 
 class StoreUnavailable(OvercurrentError):

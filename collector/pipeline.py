@@ -11,14 +11,14 @@ import pyarrow as pa
 from collector.assembly import Assembler
 from collector.dialects.base import Fragment
 from collector.duplicates import RecentKeys
-from collector.errors import OvercurrentError, StoreUnavailable
+from collector.errors import Internal, OvercurrentError, StoreUnavailable
 from collector.event_time import SKEW_NS, Watermark
 from collector.model import Outcome, Request
 from collector.sessions import Sessions
 from collector.store.base import Commit, Store
 from collector.tool_schemas import ToolSchemas
 from collector.translate import Records, SpanKey, Translation, decode_translation, translate
-from detectors.model import Event, Finding, Tick
+from detectors.model import Event, Finding, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K", SpanKey, bytes)
@@ -128,10 +128,27 @@ class Pipeline:
             self.record(lambda seq: [Tick(seq=seq, at_ns=self.watermark.at_ns)])
 
     def _look(self, events: Sequence[Event], arrival_ns: int | None) -> None:
-        findings = self.sessions.apply(events)
+        try:
+            findings = self.sessions.apply(events)
+        except Exception:
+            logger.exception("sessions did not take in what was committed; they are made again from the store")
+            findings = self._made_again(events)
         self._keep(findings)
         if self._observer is not None:
             self._observer.found(events, findings, arrival_ns)
+
+    def _made_again(self, events: Sequence[Event]) -> list[Finding]:
+        """What is committed is acknowledged: sessions catch up with it one by one, and one that cannot is let go of."""
+        found: list[Finding] = []
+        for absorbed in (event.absorbed for event in events if isinstance(event, SessionsMerged)):
+            self.sessions.drop(absorbed)
+        for key in dict.fromkeys(key for event in events if (key := getattr(event, "session", None)) is not None):
+            self.sessions.drop(key)
+            try:
+                found += self.sessions.restore(self.assembler.survivor(key))
+            except Exception:
+                logger.exception("a session was not made again; it is when it next speaks")
+        return found
 
     def _keep(self, findings: Sequence[Finding]) -> None:
         try:
@@ -139,6 +156,8 @@ class Pipeline:
         except StoreUnavailable as error:
             # The telemetry is committed and acknowledged; a restart finds the same again from it.
             logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
+        except Exception:
+            logger.exception("findings cannot be stored, they stay in memory")
 
     def _commit(self, spans: "_New[SpanKey]", logs: "_New[bytes]", arrival_ns: int | None) -> list[Event]:
         first_seq = self.assembler.last_seq + 1
@@ -209,6 +228,12 @@ def _translation(request: Request) -> Translation | OvercurrentError:
         return translate(request)
     except OvercurrentError as error:
         return error
+    except MemoryError:
+        raise
+    except Exception:
+        # It depends on nothing but the request: it would fail in the same way again.
+        logger.exception("a request of %s, %s, cannot be translated; it is refused", request.signal, request.encoding)
+        return Internal("this request cannot be read, by an error of our own; nothing of it was kept, and the log of the service says why")
 
 
 class _New(msgspec.Struct, Generic[K]):

@@ -250,7 +250,7 @@ class Sessions:
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
         gone = self.live.get(event.absorbed) or self._load(event.absorbed)
-        self._drop(event.absorbed)
+        self.drop(event.absorbed)
         self.merged[event.absorbed] = event.session
         survivor = self._live(event.session, event.seq)
         if gone is not None:
@@ -384,9 +384,9 @@ class Sessions:
                 self._finished(live)
         self.evicted.append(live.session)
         self.evictions["idle" if idle else "capacity"] += 1
-        self._drop(key)
+        self.drop(key)
 
-    def _drop(self, key: SessionKey) -> None:
+    def drop(self, key: SessionKey) -> None:
         live = self.live.pop(key, None)
         if live is not None:
             self.recent.total -= live.recent_bytes

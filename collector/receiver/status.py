@@ -13,6 +13,7 @@ from starlette.responses import Response
 from collector.errors import (
     Ambiguous,
     ConfigError,
+    Internal,
     Malformed,
     NotFound,
     OvercurrentError,
@@ -34,6 +35,7 @@ class Answer(NamedTuple):
     title: str
 
 
+INTERNAL: Final = Answer(grpc.StatusCode.INTERNAL, 500, "internal", "An error of our own")
 TABLE: Final[Mapping[type[Exception], Answer]] = {
     ConfigError: Answer(grpc.StatusCode.INVALID_ARGUMENT, 422, "config", "The configuration is wrong"),
     Malformed: Answer(grpc.StatusCode.INVALID_ARGUMENT, 400, "malformed", "The request cannot be read"),
@@ -43,10 +45,10 @@ TABLE: Final[Mapping[type[Exception], Answer]] = {
     Ambiguous: Answer(grpc.StatusCode.FAILED_PRECONDITION, 409, "ambiguous", "The id names several things"),
     Refused: Answer(grpc.StatusCode.FAILED_PRECONDITION, 409, "refused", "The request is declined"),
     Overloaded: Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, 503, "overloaded", "A queue is full"),
+    Internal: INTERNAL,
     StoreUnavailable: Answer(grpc.StatusCode.UNAVAILABLE, 503, "unavailable", "The store cannot commit"),
 }
 FORBIDDEN: Final = Answer(grpc.StatusCode.PERMISSION_DENIED, 403, "forbidden", "The token does not allow this")
-INTERNAL: Final = Answer(grpc.StatusCode.INTERNAL, 500, "internal", "An error of our own")
 UNSUPPORTED_MEDIA: Final = Answer(grpc.StatusCode.INVALID_ARGUMENT, 415, "unsupported_media", "The encoding is not supported")
 WRONG_METHOD: Final = Answer(grpc.StatusCode.UNIMPLEMENTED, 405, "wrong_method", "The method is not allowed here")
 TIMED_OUT: Final = Answer(grpc.StatusCode.DEADLINE_EXCEEDED, 408, "timed_out", "The request did not arrive in time")

@@ -42,7 +42,8 @@ class Store(Protocol):
     def append(self, commit: Commit) -> None:
         """Writes all of `commit` in one transaction and returns only when it would survive a crash.
 
-        Raises StoreUnavailable where it could not; nothing of the commit is kept then.
+        Raises StoreUnavailable where it could not, ValueError where no disk could store these rows; nothing of the commit is
+        kept then.
         """
 
     def append_findings(self, findings: Sequence[Finding]) -> None:

@@ -24,6 +24,8 @@ _decode_finding = msgspec.json.Decoder(Finding).decode
 CHECKPOINT_BYTES = "256MB"
 """Size of the write-ahead log at which DuckDB compresses it into the file. The default of 16 MB compresses the same row
 groups over and over, for half of the ingest's CPU; more makes a start after a crash longer."""
+_UNSTORABLE = (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, pa.ArrowInvalid, pa.ArrowTypeError)
+"""The rows are at fault and not the disk: the same rows would fail again."""
 
 
 class DuckDBStore:
@@ -91,6 +93,10 @@ class DuckDBStore:
                 connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")  # noqa: S608 — `name` is one of four literals above
                 connection.unregister("incoming")
             connection.execute("COMMIT")
+        except _UNSTORABLE as error:
+            self._recover()
+            # What DuckDB says of a value quotes it.
+            raise ValueError(f"{self._path}: a row cannot be stored as it is ({type(error).__name__})") from None
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             self._recover()
             raise StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}") from error

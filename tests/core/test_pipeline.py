@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+import collector.pipeline
 from collector.assembly import Assembler
-from collector.errors import Malformed, StoreUnavailable
+from collector.errors import Internal, Malformed, StoreUnavailable
 from collector.model import Outcome, Request
 from collector.pipeline import Pipeline
 from collector.store.base import Commit
+from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
+from collector.translate import Translation, translate
 from detectors.model import Event, Finding, Halted, SessionKey, Step, Tick
 
 from .agents import START_NS, Run, agent, llm, loop, request, tool
@@ -191,3 +194,38 @@ def test_time_passes_where_nothing_arrives() -> None:
     ticks = [event for event in run.events if isinstance(event, Tick)]
     assert 5 < len(ticks) < 50
     assert [tick.at_ns for tick in ticks] == sorted(tick.at_ns for tick in ticks)
+
+
+def test_a_request_over_which_translation_fails_is_refused_and_the_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fragile(sent: Request) -> Translation:
+        if b"poison" in sent.body:
+            raise ValueError("a bug")
+        return translate(sent)
+
+    monkeypatch.setattr(collector.pipeline, "translate", fragile)
+    run = Run()
+    made, _ = pipeline(run, Failing())
+    outcomes = made.process([request(llm("a", session="s")), request(llm("poison", session="s")), request(llm("b", session="s"))])
+    assert [type(outcome) for outcome in outcomes] == [Outcome, Internal, Outcome]
+    assert run.sums()["s"].llm_calls == 2
+
+
+@pytest.mark.parametrize("error", [ValueError, StoreUnavailable])
+def test_sessions_catch_up_with_a_commit_that_they_failed_to_take_in(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, run = Failing(), Run()
+    made, _ = pipeline(run, store)
+    run.sessions._history = RecordedHistory(store, known=lambda key: bool(store.events([key], limit=1)))
+    calls = [request(one) for one in loop("t", session="s", rounds=12)]
+    apply, trouble = run.sessions.apply, [False, True, False, False] * 50
+
+    def failing(events: Sequence[Event]) -> list[Finding]:
+        if trouble.pop():
+            raise error("the sessions cannot be read")
+        return apply(events)
+
+    monkeypatch.setattr(run.sessions, "apply", failing)
+    for sent in calls:
+        assert made.process([sent]) == [Outcome(accepted=1)]
+    expected = Run().send_each(*calls)
+    assert run.sums() == expected.sums()
+    assert [(f.id, f.severity, f.halt_eligible) for f in store.emitted] == [(f.id, f.severity, f.halt_eligible) for f in expected.findings]
