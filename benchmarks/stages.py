@@ -37,10 +37,10 @@ PLACES: Final = (
     ("store", "collector.store.duckdb:DuckDBStore.append_findings"),
     ("session index", "collector.store.session_index:SessionIndex.write"),
     ("policy", "collector.core:Core._enforce"),
-    ("metrics", "collector.core:Core._saw"),
+    ("metrics", "collector.telemetry.counts:BatchCounts.step"),
     ("metrics", "collector.core:Core.committed"),
     ("metrics", "collector.core:Core.found"),
-    ("metrics", "collector.core:Core._take_snapshot"),
+    ("metrics", "collector.core:gauges"),
     ("the rest of the pipeline", "collector.pipeline:Pipeline.process"),
     ("the rest of the second's tick", "collector.core:Core.tick"),
 )

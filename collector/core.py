@@ -19,7 +19,6 @@ from collector.enforcement.control import ControlStore
 from collector.enforcement.rows import Subject
 from collector.errors import OvercurrentError, StoreUnavailable
 from collector.gauges import gauges
-from collector.live import StepSeen
 from collector.model import Halt, Outcome, Request, Session, SessionState, Verb
 from collector.pipeline import Pipeline
 from collector.policy import decide
@@ -97,7 +96,7 @@ class Core:
             history=self.history,
             max_live=config.sessions.max_live,
             idle_timeout_ns=int(config.sessions.idle_timeout * 1e9),
-            seen=self._saw,
+            seen=self._batch.step,
             finished=self.baselines.learn,
         )
         self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
@@ -172,7 +171,7 @@ class Core:
 
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """For `Admission`: commits a group and answers each request."""
-        self._batch = BatchCounts()
+        self._batch.reset()
         outcomes = self.pipeline.process(requests)
         refused = next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None)
         self._refusal = None if refused is None else refused.message
@@ -193,7 +192,10 @@ class Core:
             if arrival_ns is not None:
                 self._batch.latency(trace_id=finding.trace_id, to_verdict_s=(self._clock_ns() - arrival_ns) / 1e9)
         if arrival_ns is not None:
-            newest = max((event for event in events if isinstance(event, Step)), key=lambda step: step.ended_ns, default=None)
+            newest: Step | None = None
+            for event in events:
+                if type(event) is Step and (newest is None or event.ended_ns > newest.ended_ns):
+                    newest = event
             if newest is not None:
                 self._batch.latency(trace_id=newest.trace_id, to_arrival_s=(arrival_ns - newest.ended_ns) / 1e9)
         for cause, count in self.sessions.evictions.items():
@@ -206,11 +208,7 @@ class Core:
         for session in self.sessions.evicted:
             self._unflushed[session.key] = None
         self.telemetry.batch(self._batch)
-        self._batch = BatchCounts()
-
-    def _saw(self, seen: StepSeen) -> None:
-        similarity = seen.features.argument_similarity if seen.features is not None else None
-        self._batch.step(seen.step, seen.agent_type, similarity=similarity, cost_slope=seen.cost_slope)
+        self._batch.reset()
 
     def _detector_failed(self, detector: str, seen: object, error: Exception) -> None:
         self._batch.detector_error(detector)
@@ -222,6 +220,7 @@ class Core:
         self.policy.adopt(config)
         for live in self.sessions.live.values():
             self.policy.refit(live.host)
+            live.said = ()  # the next step has its agent type looked up anew
             live.session.budget_usd = self.policy.budget_usd(live.session.agent_type)
 
     def tick(self) -> None:

@@ -1,34 +1,29 @@
 """One live session: what is kept of it between two of its steps."""
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
 from collector.knowledge import Known
-from collector.model import Session
+from collector.model import Session, SessionState
 from collector.session_contracts import Policy
-from collector.session_sums import absorb
+from collector.session_sums import absorb, add
 from detectors.features import StepFeatures
 from detectors.host import DetectorHost
-from detectors.model import Finding, SessionKey, Step
+from detectors.model import Finding, Halted, Identified, Released, SessionKey, Step, TraceJoined
 
 RECENT_STEPS: Final = 256
 _SLOPE_CALLS: Final = 8
+_FREE: Final = Decimal(0)
 _STEP_BYTES: Final = 700
 """What a step weighs beside its texts, roughly."""
 
 
-class StepSeen(msgspec.Struct, frozen=True):
-    """A step as it was taken in: for metrics."""
-
-    step: Step
-    features: StepFeatures | None
-    agent_type: str
-    cost_slope: float | None = None
-    """US dollars a call by which calls of the session got dearer lately; every eighth priced call."""
+Seen = Callable[[Step, str, StepFeatures, float | None], None]
+"""Told of each step as it is taken in, for metrics: the step, the session's agent type, what was computed of the step, and by how many
+US dollars a call the session's calls got dearer lately (every eighth priced call, else None)."""
 
 
 class Live(msgspec.Struct):
@@ -36,14 +31,15 @@ class Live(msgspec.Struct):
 
     session: Session
     host: DetectorHost
-    recent: "deque[Step] | None"
+    recent: list[Step] | None
+    """Its latest steps, at most `RECENT_STEPS`; None where they are to be read from the store."""
     recent_bytes: int = 0
     touched_ns: int = 0
     """Event time when it was last heard of."""
     stale: bool = False
     """A recent step changed: the detectors are rebuilt before they see the next one."""
     open_findings: dict[str, Finding] = {}
-    costs: list[float] = []
+    costs: list[Decimal] = []
     """Costs of the priced model calls since the last slope."""
     agent_types: tuple[str, ...] = ()
     """Of every agent heard of in it, the session's own first."""
@@ -55,14 +51,48 @@ class Live(msgspec.Struct):
     """The baseline that its detectors were told of."""
     due_ns: int = 0
     """When its detectors are told next that time passed."""
+    turn: int = 0
+    """The owner's turn in which it was last heard of: what need not be done for each step is done once a turn."""
+    said: tuple[str | None, ...] = ()
+    """What its latest step said of who runs where: the next one mostly says the same."""
 
     def sum_up(self) -> None:
         """Tells the detectors what the session comes to."""
         session, context = self.session, self.host.context
-        context.steps, context.llm_calls, context.tool_calls = session.steps, session.llm_calls, session.tool_calls
+        context.steps = session.steps
+        context.llm_calls = session.llm_calls
+        context.tool_calls = session.tool_calls
         context.tokens = (session.input_tokens or 0) + (session.output_tokens or 0)
-        context.cost_usd = session.cost_usd or Decimal(0)
+        context.cost_usd = session.cost_usd or _FREE
         context.started_ns = session.started_ns or None
+
+    def identify(self, event: TraceJoined | Identified) -> None:
+        """Takes in what else the session is called by."""
+        names = self.session.identifiers
+        if isinstance(event, TraceJoined):
+            add(names.trace_ids, event.trace_id)
+            self.said = ()
+        else:
+            add(names.conversation_ids, event.conversation_id)
+
+    def halt(self, event: Halted) -> None:
+        """Takes in that a halt, pause or compaction was requested."""
+        session = self.session
+        session.generation = max(session.generation, event.generation)
+        if event.verb == "halt":
+            self.stand(event.at_ns)
+            session.state, session.halt_reason = SessionState.HALTING, event.halt_reason
+        elif event.verb == "pause" and session.state is not SessionState.HALTING:
+            session.state, session.halt_reason = SessionState.PAUSING, event.halt_reason
+
+    def release(self, event: Released) -> None:
+        """Takes in that a person let it go on."""
+        session = self.session
+        session.generation = event.generation
+        session.state, session.halt_reason = SessionState.RUNNING, None
+        self.open_findings = {}
+        self.host.release(event.grace_steps)
+        self.stand(None)
 
     def stand(self, halted_at_ns: int | None) -> None:
         """Tells the detectors since when the session is halted, if it is."""
@@ -79,7 +109,7 @@ class Live(msgspec.Struct):
         self.flagged, self.learned = self.flagged or gone.flagged, self.learned or gone.learned
         self.stand(halted_at_ns)
         both = sorted([*(gone.recent or ()), *(self.recent or ())], key=lambda step: step.seq)
-        self.recent = deque(both, maxlen=RECENT_STEPS) if gone.recent is not None and self.recent is not None else None
+        self.recent = both[-RECENT_STEPS:] if gone.recent is not None and self.recent is not None else None
 
 
 class RecentSteps:
@@ -91,12 +121,13 @@ class RecentSteps:
 
     def keep(self, live: Live, step: Step) -> None:
         """Adds the session's next step."""
-        if live.recent is None:
+        recent = live.recent
+        if recent is None:
             return
         change = _weight(step)
-        if len(live.recent) == RECENT_STEPS:
-            change -= _weight(live.recent[0])
-        live.recent.append(step)
+        if len(recent) == RECENT_STEPS:
+            change -= _weight(recent.pop(0))
+        recent.append(step)
         live.recent_bytes += change
         self.total += change
 
@@ -104,7 +135,7 @@ class RecentSteps:
         """Changes one of the steps, or drops it."""
         if live.recent is not None:
             kept = [step if old.seq == seq else old for old in live.recent]
-            live.recent = deque((old for old in kept if old is not None), maxlen=RECENT_STEPS)
+            live.recent = [old for old in kept if old is not None]
             self.weigh(live)
 
     def weigh(self, live: Live) -> None:
@@ -126,23 +157,24 @@ class RecentSteps:
 
 def _weight(step: Step) -> int:
     """Bytes that a step takes in memory, roughly."""
-    return _STEP_BYTES + sum(len(text) for text in (step.arguments, step.result, step.input_text, step.output_text) if text)
+    return _STEP_BYTES + len(step.arguments or "") + len(step.result or "") + len(step.input_text or "") + len(step.output_text or "")
 
 
 def slope(live: Live, step: Step) -> float | None:
     """Rise of cost per call between the halves of each eight priced calls: coarse, for a histogram over many sessions."""
     if step.cost_usd is None:
         return None
-    live.costs.append(float(step.cost_usd))
-    if len(live.costs) < _SLOPE_CALLS:
+    costs = live.costs
+    costs.append(step.cost_usd)
+    if len(costs) < _SLOPE_CALLS:
         return None
     half = _SLOPE_CALLS // 2
-    rise = (sum(live.costs[half:]) - sum(live.costs[:half])) / half / half
-    live.costs = []
-    return rise
+    rise = sum(costs[half:]) - sum(costs[:half])
+    costs.clear()
+    return float(rise) / half / half
 
 
 def fresh(policy: Policy, key: SessionKey, seq: int, workflow_id: str | None) -> Live:
     """A session of which nothing is known but, where its events are expired, the workflow that it belongs to."""
     session = Session(key=key, workflow_id=workflow_id, first_seq=seq, last_seq=seq, budget_usd=policy.budget_usd("unknown"))
-    return Live(session=session, host=policy.host(key), recent=deque(maxlen=RECENT_STEPS), open_findings={}, costs=[])
+    return Live(session=session, host=policy.host(key), recent=[], open_findings={}, costs=[])

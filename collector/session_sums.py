@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from collector.model import Identifiers, Session, SessionState
 from detectors.model import Event, Step, StepAmended, StepKind, StepRetracted
+
+_FREE: Final = Decimal(0)
 
 
 def add(ids: list[str], value: str | None) -> None:
@@ -17,27 +19,28 @@ def add(ids: list[str], value: str | None) -> None:
         del ids[1]
 
 
-def _plus(total: int | None, value: int | None, sign: int) -> int | None:
-    return total if value is None else (total or 0) + sign * value
-
-
 def count(session: Session, step: Step, sign: int) -> None:
     """Adds (or takes back) what one step counts for."""
-    if not step.counts:
+    kind = step.kind
+    if kind is StepKind.AGENT:
         return
     session.steps += sign
-    if step.kind is StepKind.LLM:
+    if kind is StepKind.LLM:
         session.llm_calls += sign
-        session.input_tokens = _plus(session.input_tokens, step.input_tokens, sign)
-        session.output_tokens = _plus(session.output_tokens, step.output_tokens, sign)
-        session.cached_input_tokens = _plus(session.cached_input_tokens, step.cached_input_tokens, sign)
-        if step.cost_usd is not None:
-            session.cost_usd = (session.cost_usd or Decimal(0)) + sign * step.cost_usd
-        if step.cost_basis is not None:
-            session.cost_bases[step.cost_basis] = session.cost_bases.get(step.cost_basis, 0) + sign
-    elif step.kind is StepKind.TOOL:
+        if (tokens := step.input_tokens) is not None:
+            session.input_tokens = (session.input_tokens or 0) + sign * tokens
+        if (tokens := step.output_tokens) is not None:
+            session.output_tokens = (session.output_tokens or 0) + sign * tokens
+        if (tokens := step.cached_input_tokens) is not None:
+            session.cached_input_tokens = (session.cached_input_tokens or 0) + sign * tokens
+        if (cost := step.cost_usd) is not None:
+            session.cost_usd = (session.cost_usd or _FREE) + (cost if sign > 0 else -cost)
+        if (basis := step.cost_basis) is not None:
+            session.cost_bases[basis] = session.cost_bases.get(basis, 0) + sign
+    elif kind is StepKind.TOOL:
         session.tool_calls += sign
-        session.tool_errors += sign * (step.error is True)
+        if step.error is True:
+            session.tool_errors += sign
 
 
 def describe(session: Session, step: Step) -> None:

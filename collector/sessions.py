@@ -6,16 +6,16 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
 from collector.fleet_watch import Fleets
 from collector.knowledge import Knowledge, Past
-from collector.live import RECENT_STEPS, Live, RecentSteps, StepSeen, fresh, slope
+from collector.live import RECENT_STEPS, Live, RecentSteps, Seen, fresh, slope
 from collector.model import Session, SessionState
 from collector.session_contracts import History, Policy
-from collector.session_sums import add, count, describe, steps_of
+from collector.session_sums import count, describe, steps_of
 from collector.silence import Silences, past_ticks
 from collector.workflow_watch import Workflows
 from detectors.model import (
@@ -54,7 +54,7 @@ class Sessions:
         max_live: int = 50_000,
         idle_timeout_ns: int = 1_800_000_000_000,
         recent_bytes: int = 128 * 2**20,
-        seen: Callable[[StepSeen], None] | None = None,
+        seen: Seen | None = None,
         finished: Callable[[Live], None] | None = None,
         knowledge: Knowledge | None = None,
         past: Past | None = None,
@@ -73,6 +73,8 @@ class Sessions:
         self.knowledge = knowledge or Knowledge()
         self._past = past
         self._known: Knowledge | Past = past if past is not None else self.knowledge
+        self._turn = 0
+        """Grows with each call of `apply`, and when something becomes known that sessions are told of."""
         self.now_ns = 0
         """Event time, as the latest tick told it."""
         self._silences = Silences()
@@ -101,71 +103,52 @@ class Sessions:
         if events and isinstance(events[-1], Tick):
             # It says how far time had come when the commit arrived, so it counts for what stands before it too.
             self.now_ns = max(self.now_ns, events[-1].at_ns)
+        self._turn += 1
         for event in events:
-            if isinstance(event, Step):
-                found += self._step(event)
-            elif isinstance(event, Tick):
-                found += self._tick(event)
-            elif isinstance(event, SessionsMerged):
-                self._merge(event)
-            elif isinstance(event, StepAmended):
-                found += self._amend(event)
-            elif isinstance(event, StepRetracted):
-                self._retract(event)
-            elif isinstance(event, WorkflowJoined):
-                self._live(event.session, event.seq).session.workflow_id = event.workflow_id
-                self.changed.add(event.session)
-                self.workflows.note(event)
-            elif isinstance(event, TraceJoined):
-                add(self._live(event.session, event.seq).session.identifiers.trace_ids, event.trace_id)
-                self.changed.add(event.session)
-            elif isinstance(event, Identified):
-                add(self._live(event.session, event.seq).session.identifiers.conversation_ids, event.conversation_id)
-                self.changed.add(event.session)
-            elif isinstance(event, SchemaRegistered | BaselineSnapshot):
-                self.knowledge.learn(event)
-                found += self.fleets.other(event)
-            elif isinstance(event, Evaluation):
-                found += self.fleets.other(event, self._live(event.session, event.seq).session.agent_type)
-            elif isinstance(event, Halted):
-                self._halted(event)
-            elif isinstance(event, Released):
-                self._released(event)
+            if type(event) is Step:
+                self._step(event, found)
+            elif (handle := self._HANDLERS.get(type(event))) is not None:
+                found += handle(self, event) or ()
         self._bound()
         return found
 
     # Steps
 
-    def _step(self, step: Step) -> list[Finding]:
-        live = self._live(step.session, step.seq)
+    def _step(self, step: Step, found: list[Finding]) -> None:
+        live = self.live.get(step.session)
+        if live is None or live.turn != self._turn:
+            live = self._live(step.session, step.seq)
         session = live.session
-        slept: list[Finding] = []
         if self._past is not None:
             self._past.seq = step.seq
-            slept = self.relive(live, step.ended_ns)
-        self._describe(live, step)
-        self._inform(live)
-        corrected = self._note(live, self._rebuild(live, step.seq)) if live.stale else []
+            found += self.relive(live, step.ended_ns)
+            self._inform(live)
+        said = (step.agent, step.trace_id, step.service_name, step.service_instance, step.dialect)
+        if said != live.said:
+            live.said = said
+            self._describe(live, step)
+        if live.stale:
+            found += self._note(live, self._rebuild(live, step.seq))
         count(session, step, 1)
         session.last_seq = step.seq
-        session.started_ns = min(session.started_ns or step.started_ns, step.started_ns)
+        if step.started_ns < session.started_ns or not session.started_ns:
+            session.started_ns = step.started_ns
         session.last_seen_ns = max(session.last_seen_ns, step.ended_ns)
-        if not session.state.sticky:
-            root = step.kind is StepKind.AGENT and step.parent_span_id is None
+        root = step.kind is StepKind.AGENT and step.parent_span_id is None
+        if (root or session.state is not SessionState.RUNNING) and not session.state.sticky:
             session.state = SessionState.COMPLETED if root else SessionState.RUNNING
-        if step.context_utilization is not None:
-            session.context_utilization = step.context_utilization
+        if step.context_window and (utilization := step.context_utilization) is not None:
+            session.context_utilization = utilization
         self.recent.keep(live, step)
         live.sum_up()
         features, findings = live.host.observe(step, count=False)
         if self._seen is not None:
-            self._seen(StepSeen(step, features, session.agent_type, slope(live, step)))
-        self.changed.add(session.key)
-        found = slept + corrected + self._note(live, findings)
+            self._seen(step, session.agent_type, features, slope(live, step))
+        if findings or live.open_findings:
+            found += self._note(live, findings)
         if session.workflow_id is not None:
             found += self.workflows.step(live, step, features)
         found += self.fleets.step(step, session.agent_type)
-        return found
 
     def _describe(self, live: Live, step: Step) -> None:
         """Learns from the step what the session is called and who runs in it."""
@@ -187,6 +170,7 @@ class Sessions:
         types = [agent_type, *(self.policy.agent_type(agent, session.service_name) for agent in session.agents[1:])]
         live.agent_types = tuple(dict.fromkeys(types))
         live.host.context.schemas = self._known.schemas(live.agent_types)
+        self._inform(live)
 
     def _inform(self, live: Live) -> None:
         """Tells the detectors what is normal by now. What is known of tools follows by itself, but in the past."""
@@ -211,6 +195,23 @@ class Sessions:
                 del live.open_findings[detector]
         return noted
 
+    # What is told of sessions and their surroundings
+
+    def _join(self, event: WorkflowJoined) -> None:
+        self._live(event.session, event.seq).session.workflow_id = event.workflow_id
+        self.workflows.note(event)
+
+    def _identify(self, event: TraceJoined | Identified) -> None:
+        self._live(event.session, event.seq).identify(event)
+
+    def _learn(self, event: SchemaRegistered | BaselineSnapshot) -> list[Finding]:
+        self.knowledge.learn(event)
+        self._turn += 1  # every session hears of it before its next step
+        return self.fleets.other(event)
+
+    def _judge(self, event: Evaluation) -> list[Finding]:
+        return self.fleets.other(event, self._live(event.session, event.seq).session.agent_type)
+
     # Corrections
 
     def _amend(self, event: StepAmended) -> list[Finding]:
@@ -218,17 +219,16 @@ class Sessions:
         count(live.session, event.was, -1)
         count(live.session, event.step, 1)
         self._describe(live, event.step)
+        live.said = ()
         if live.session.context_utilization == event.was.context_utilization:
             live.session.context_utilization = event.step.context_utilization
         self._replace(live, event.step.seq, event.step)
-        self.changed.add(live.session.key)
         return self.fleets.amended(event, live.session.agent_type)
 
     def _retract(self, event: StepRetracted) -> None:
         live = self._live(event.session, event.seq)
         count(live.session, event.was, -1)
         self._replace(live, event.was.seq, None)
-        self.changed.add(live.session.key)
 
     def _replace(self, live: Live, seq: int, step: Step | None) -> None:
         """Changes or drops a recent step, and has the detectors see the recent past anew before the next step."""
@@ -238,14 +238,12 @@ class Sessions:
 
     def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
         live.stale = False
-        steps = list(live.recent) if live.recent is not None else self._recorded(live.session.key, before_seq)
+        steps = live.recent
+        if steps is None:  # as they stood before: the store holds all of the commit
+            events = self._history.events(live.session.key) if self._history else []
+            steps = steps_of(event for event in events if event.seq < before_seq)[-RECENT_STEPS:]
         live.sum_up()
         return live.host.rebuild(steps)
-
-    def _recorded(self, key: SessionKey, before_seq: int) -> list[Step]:
-        """The session's recent steps as they stood before `before_seq`, from the store, which holds all of the commit."""
-        events = self._history.events(key) if self._history else []
-        return steps_of(event for event in events if event.seq < before_seq)[-RECENT_STEPS:]
 
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
@@ -257,35 +255,21 @@ class Sessions:
             survivor.absorb(gone)
             self.policy.equip(survivor.host, survivor.session.agent_type)
             self.recent.weigh(survivor)
+            survivor.said = ()
             self._type(survivor)
         if str(event.absorbed) not in survivor.session.merged_from:
             survivor.session.merged_from.append(str(event.absorbed))
-        self.changed |= {event.session, event.absorbed}
+        self.changed.add(event.absorbed)
         self.workflows.note(event)
 
     # Halts
 
     def _halted(self, event: Halted) -> None:
-        live = self._live(event.session, event.seq)
-        session = live.session
-        session.generation = max(session.generation, event.generation)
-        if event.verb == "halt":
-            live.stand(event.at_ns)
-            session.state, session.halt_reason = SessionState.HALTING, event.halt_reason
-        elif event.verb == "pause" and session.state is not SessionState.HALTING:
-            session.state, session.halt_reason = SessionState.PAUSING, event.halt_reason
-        self.changed.add(session.key)
+        self._live(event.session, event.seq).halt(event)
 
     def _released(self, event: Released) -> None:
-        live = self._live(event.session, event.seq)
-        live.session.generation = event.generation
-        live.session.state = SessionState.RUNNING
-        live.session.halt_reason = None
-        live.open_findings = {}
-        live.host.release(event.grace_steps)
-        live.stand(None)
+        self._live(event.session, event.seq).release(event)
         self.workflows.note(event)
-        self.changed.add(event.session)
 
     # Time
 
@@ -297,7 +281,8 @@ class Sessions:
 
     def _pass(self, live: Live, tick: Tick) -> list[Finding]:
         findings = live.host.tick(tick)
-        self.changed |= {live.session.key} if findings else set()
+        if findings:
+            self.changed.add(live.session.key)
         return self._note(live, findings) if findings else []
 
     def relive(self, live: Live, until_ns: int) -> list[Finding]:
@@ -309,13 +294,20 @@ class Sessions:
     # Coming and going
 
     def _live(self, key: SessionKey, seq: int) -> Live:
+        """The session, live from here on. It counts as changed."""
         live = self.live.get(key)
-        if live is not None:
-            self.live.move_to_end(key)
-        else:
+        if live is None:
             live = self._load(key, before_seq=seq) or fresh(self.policy, key, seq, self.workflows.of_session(key))
             self._enter(key, live)
+        elif live.turn == self._turn:
+            return live
+        else:
+            self.live.move_to_end(key)
+        live.turn = self._turn
         live.touched_ns = self.now_ns
+        self.changed.add(key)
+        if self._past is None:
+            self._inform(live)
         return live
 
     def _enter(self, key: SessionKey, live: Live) -> None:
@@ -395,3 +387,19 @@ class Sessions:
         while len(self.live) > self._max_live:
             self._evict(next(iter(self.live)), idle=False)
         self.recent.bound(self.live.values())
+
+    _HANDLERS: ClassVar[dict[type, Callable[["Sessions", Any], list[Finding] | None]]] = {
+        Tick: _tick,
+        SessionsMerged: _merge,
+        StepAmended: _amend,
+        StepRetracted: _retract,
+        WorkflowJoined: _join,
+        TraceJoined: _identify,
+        Identified: _identify,
+        SchemaRegistered: _learn,
+        BaselineSnapshot: _learn,
+        Evaluation: _judge,
+        Halted: _halted,
+        Released: _released,
+    }
+    """What is done about each event but a step. Of the class, not of an instance: sessions that are made again must leave no cycle."""

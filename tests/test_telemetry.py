@@ -12,6 +12,7 @@ from collector.receiver.telemetry import IngestTelemetry
 from collector.telemetry import METRICS, BatchCounts, Limits, OpenFindings, Snapshot, Telemetry
 from collector.telemetry.catalogue import Kind
 from collector.telemetry.series import BoundedLabel, SeriesBudget, clean
+from detectors.features import StepFeatures
 from detectors.model import CostBasis, ErrorClass, Evaluation, EvidenceLevel, Finding, SessionKey, Severity, Step, StepKind
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -55,8 +56,8 @@ def test_counts_what_agents_do() -> None:
     counts = BatchCounts()
     counts.step(llm(cached_input_tokens=300, reasoning_tokens=5), "research", cost_slope=0.002)
     counts.step(llm(error=True, error_class=ErrorClass.RATE_LIMIT, input_tokens=None, output_tokens=None, cost_usd=None), "research")
-    counts.step(tool(), "research", similarity=0.93)
-    counts.step(tool(error=True, error_class=ErrorClass.SCHEMA), "research", similarity=1.0)
+    counts.step(tool(), "research", StepFeatures(argument_similarity=0.93))
+    counts.step(tool(error=True, error_class=ErrorClass.SCHEMA), "research", StepFeatures(argument_similarity=1.0))
     counts.step(tool(error=True), "research")
     telemetry.batch(counts)
 
@@ -227,7 +228,7 @@ def filled() -> Telemetry:
     telemetry, _ = make(version="0.1.0")
     counts = BatchCounts()
     counts.step(llm(), "research")
-    counts.step(tool(name='q"uo\nte\\'), "research", similarity=0.5)
+    counts.step(tool(name='q"uo\nte\\'), "research", StepFeatures(argument_similarity=0.5))
     counts.finding(finding())
     counts.latency(trace_id=TRACE, to_arrival_s=0.1, to_verdict_s=0.3)
     telemetry.batch(counts)
@@ -342,9 +343,9 @@ def test_whatever_telemetry_calls_a_thing_can_be_exposed(raw: str | None, cleane
 def test_what_is_no_number_is_left_out_of_histograms() -> None:
     telemetry, registry = make()
     counts = BatchCounts()
-    counts.step(tool(), "research", similarity=math.nan)
-    counts.step(tool(), "research", similarity=math.inf)
-    counts.step(tool(), "research", similarity=0.2)
+    counts.step(tool(), "research", StepFeatures(argument_similarity=math.nan))
+    counts.step(tool(), "research", StepFeatures(argument_similarity=math.inf))
+    counts.step(tool(), "research", StepFeatures(argument_similarity=0.2))
     telemetry.batch(counts)
     assert value(registry, "argument_similarity_count", agent_type="research") == 1
     assert value(registry, "argument_similarity_sum", agent_type="research") == pytest.approx(0.2)

@@ -14,7 +14,6 @@ from collector.cli.main import EXIT_NO, format_option
 from collector.cli.tables import print_findings, print_session, print_steps
 from collector.config import Config
 from collector.errors import NotFound, OvercurrentError
-from collector.live import StepSeen
 from collector.model import Session, Signal
 from collector.pipeline import Pipeline
 from collector.recordings import requests
@@ -41,9 +40,8 @@ class Replay:
         self.sessions = Sessions(policy=policy, history=history, idle_timeout_ns=int(config.sessions.idle_timeout * 1e9), seen=self._saw)
         self.pipeline = Pipeline(store=self.store, assembler=Assembler(price=prices.priced), sessions=self.sessions)
 
-    def _saw(self, seen: StepSeen) -> None:
-        if seen.features is not None:
-            self._features[seen.step.seq] = seen.features
+    def _saw(self, step: Step, _agent_type: str, features: StepFeatures, _cost_slope: float | None) -> None:
+        self._features[step.seq] = features
 
     def run(self, paths: tuple[Path, ...], signal: Signal | None) -> list[tuple[str, OvercurrentError]]:
         """Puts every request through the pipeline. Returns (where, error) of those that could not be read."""

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from decimal import Decimal
+from typing import Final, NamedTuple
 
+from detectors.features import StepFeatures
 from detectors.judgements import reached
 from detectors.model import CostBasis, ErrorClass, Evaluation, Finding, Step, StepKind
+
+_FREE: Final = Decimal(0)
 
 
 class OpenFindings(NamedTuple):
@@ -39,65 +43,41 @@ class Snapshot:
     """None until the first event."""
 
 
-class _Model:
-    __slots__ = ("cache_write", "cached_input", "cost", "input", "output", "reasoning")
-
-    def __init__(self) -> None:
-        self.input = self.output = self.cached_input = self.cache_write = self.reasoning = 0
-        self.cost: dict[str, float] = {}
-
-
-class _Tool:
-    __slots__ = ("calls", "errors")
-
-    def __init__(self) -> None:
-        self.calls = 0
-        self.errors: dict[str, int] = {}
-
-
-class AgentCounts:
-    """The part of a batch that belongs to one agent type."""
+class StepSums:
+    """What the steps of a batch add up to that are of one agent type and kind, and call one model or tool."""
 
     __slots__ = (
+        "cache_write",
+        "cached_input",
         "context_utilization",
-        "cost_retracted",
+        "cost",
         "cost_slopes",
-        "kinds",
-        "llm_errors",
-        "models",
-        "retracted",
+        "errors",
+        "input",
+        "output",
+        "reasoning",
         "similarities",
-        "tools",
+        "steps",
+        "unmetered",
     )
 
     def __init__(self) -> None:
-        self.kinds: dict[str, int] = {}
-        self.models: dict[str | None, _Model] = {}
-        self.tools: dict[str | None, _Tool] = {}
-        self.llm_errors: dict[str, int] = {}
+        self.steps = self.unmetered = 0
+        self.input = self.output = self.cached_input = self.cache_write = self.reasoning = 0
+        self.cost: dict[str, Decimal] = {}
+        self.errors: dict[str, int] = {}
         self.similarities: list[float] = []
         self.context_utilization: list[float] = []
         self.cost_slopes: list[float] = []
-        self.retracted = 0
-        self.cost_retracted = 0.0
-
-    def model(self, name: str | None) -> _Model:
-        """The sums of one model."""
-        return self.models.get(name) or self.models.setdefault(name, _Model())
-
-    def tool(self, name: str | None) -> _Tool:
-        """The sums of one tool."""
-        return self.tools.get(name) or self.tools.setdefault(name, _Tool())
 
 
 class BatchCounts:
     """The sums of one commit, filled by the pipeline step by step and handed to `Telemetry.batch` once.
 
-    Belongs to one thread; make a new one for each commit. Values are raw here: `Telemetry` bounds the labels.
+    Belongs to one thread; make a new one for each commit, or `reset` it. Values are raw here: `Telemetry` bounds the labels.
     """
 
     __slots__ = (
-        "agents",
         "detector_errors",
         "dialects",
         "duplicates",
@@ -105,15 +85,22 @@ class BatchCounts:
         "findings",
         "goals",
         "rebuilt",
+        "retracted",
+        "sums",
         "to_arrival",
         "to_verdict",
-        "unmetered",
     )
 
     def __init__(self) -> None:
-        self.agents: dict[str, AgentCounts] = {}
-        self.unmetered: dict[str | None, int] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins the next commit."""
+        self.sums: dict[tuple[str, StepKind, str | None], StepSums] = {}
+        """(agent type, kind, model or tool) → sums. The last is None for other kinds of steps."""
         self.dialects: dict[str, int] = {}
+        self.retracted: dict[str, tuple[int, Decimal]] = {}
+        """Agent type → steps taken back, and what they had cost."""
         self.duplicates: dict[str, int] = {}
         self.detector_errors: dict[str, int] = {}
         self.evicted: dict[str, int] = {}
@@ -123,75 +110,67 @@ class BatchCounts:
         self.to_arrival = _Delays()
         self.to_verdict = _Delays()
 
-    def _agent(self, agent_type: str) -> AgentCounts:
-        return self.agents.get(agent_type) or self.agents.setdefault(agent_type, AgentCounts())
-
-    def step(self, step: Step, agent_type: str, *, similarity: float | None = None, cost_slope: float | None = None) -> None:
-        """Counts a new step, with what was computed about it: likeness to earlier calls, rise of cost per step in dollars."""
-        agent = self._agent(agent_type)
-        # Enum members hash in Python code, their text does in C: the difference shows at 20,000 steps a second.
+    def _of(self, step: Step, agent_type: str) -> StepSums:
         kind = step.kind
-        name = kind._value_
-        agent.kinds[name] = agent.kinds.get(name, 0) + 1
-        self.dialects[step.dialect] = self.dialects.get(step.dialect, 0) + 1
-        if kind is StepKind.LLM:
-            self._charge(agent, step)
-            if step.error:
-                _count_error(agent.llm_errors, step)
-            if (utilization := step.context_utilization) is not None:
-                agent.context_utilization.append(utilization)
-            if cost_slope is not None:
-                agent.cost_slopes.append(cost_slope)
-        elif kind is StepKind.TOOL:
-            tool = agent.tool(step.name)
-            tool.calls += 1
-            if step.error:
-                _count_error(tool.errors, step)
-            if similarity is not None:
-                agent.similarities.append(similarity)
+        key = (agent_type, kind, step.model if kind is StepKind.LLM else step.name if kind is StepKind.TOOL else None)
+        sums = self.sums.get(key)
+        if sums is None:
+            sums = self.sums[key] = StepSums()
+        return sums
 
-    def _charge(self, agent: AgentCounts, step: Step) -> None:
-        model = agent.model(step.model)
-        model.input += step.input_tokens or 0
-        model.output += step.output_tokens or 0
-        model.cached_input += step.cached_input_tokens or 0
-        model.cache_write += step.cache_write_tokens or 0
-        model.reasoning += step.reasoning_tokens or 0
-        if step.cost_usd is not None:
-            basis = _basis(step)
-            model.cost[basis] = model.cost.get(basis, 0.0) + float(step.cost_usd)
-        elif not step.error or step.cost_basis is CostBasis.UNMETERED:
-            # A failed attempt reports no tokens and most likely cost none: it is an error, not a hole in the bill.
-            self.unmetered[step.model] = self.unmetered.get(step.model, 0) + 1
+    def step(self, step: Step, agent_type: str, features: StepFeatures | None = None, cost_slope: float | None = None) -> None:
+        """Counts a new step, with what was computed about it: likeness to earlier calls, rise of cost per step in dollars."""
+        sums = self._of(step, agent_type)
+        sums.steps += 1
+        kind, dialect = step.kind, step.dialect
+        self.dialects[dialect] = self.dialects.get(dialect, 0) + 1
+        if step.error:
+            _count_error(sums.errors, step)
+        if kind is StepKind.LLM:
+            if (tokens := step.input_tokens) is not None:
+                sums.input += tokens
+                if step.context_window:
+                    sums.context_utilization.append(tokens / step.context_window)
+            sums.output += step.output_tokens or 0
+            sums.cached_input += step.cached_input_tokens or 0
+            sums.cache_write += step.cache_write_tokens or 0
+            sums.reasoning += step.reasoning_tokens or 0
+            if (cost := step.cost_usd) is not None:
+                basis = step.cost_basis or CostBasis.ESTIMATED
+                sums.cost[basis] = sums.cost.get(basis, _FREE) + cost
+            elif not step.error or step.cost_basis is CostBasis.UNMETERED:
+                # A failed attempt reports no tokens and most likely cost none: it is an error, not a hole in the bill.
+                sums.unmetered += 1
+            if cost_slope is not None:
+                sums.cost_slopes.append(cost_slope)
+        elif kind is StepKind.TOOL and features is not None and features.argument_similarity is not None:
+            sums.similarities.append(features.argument_similarity)
 
     def amended(self, old: Step, new: Step, agent_type: str) -> None:
         """Counts what an amendment added. Counters cannot fall, so whatever it took away is left out."""
-        agent = self._agent(agent_type)
-        if new.kind is StepKind.TOOL:
-            if new.error and not old.error:
-                _count_error(agent.tool(new.name).errors, new)
+        if new.kind is not StepKind.LLM and new.kind is not StepKind.TOOL:
             return
-        if new.kind is not StepKind.LLM:
-            return
+        sums = self._of(new, agent_type)
         if new.error and not old.error:
-            _count_error(agent.llm_errors, new)
-        model = agent.model(new.model)
-        model.input += _rise(old.input_tokens, new.input_tokens)
-        model.output += _rise(old.output_tokens, new.output_tokens)
-        model.cached_input += _rise(old.cached_input_tokens, new.cached_input_tokens)
-        model.cache_write += _rise(old.cache_write_tokens, new.cache_write_tokens)
-        model.reasoning += _rise(old.reasoning_tokens, new.reasoning_tokens)
-        if new.cost_usd is not None and new.cost_usd > (old.cost_usd or 0):
-            basis = _basis(new)
-            model.cost[basis] = model.cost.get(basis, 0.0) + float(new.cost_usd - (old.cost_usd or 0))
+            _count_error(sums.errors, new)
+        if new.kind is StepKind.TOOL:
+            return
+        sums.input += _rise(old.input_tokens, new.input_tokens)
+        sums.output += _rise(old.output_tokens, new.output_tokens)
+        sums.cached_input += _rise(old.cached_input_tokens, new.cached_input_tokens)
+        sums.cache_write += _rise(old.cache_write_tokens, new.cache_write_tokens)
+        sums.reasoning += _rise(old.reasoning_tokens, new.reasoning_tokens)
+        rise = (new.cost_usd or _FREE) - (old.cost_usd or _FREE)
+        if rise > 0:
+            basis = new.cost_basis or CostBasis.ESTIMATED
+            sums.cost[basis] = sums.cost.get(basis, _FREE) + rise
         if old.context_utilization is None and (utilization := new.context_utilization) is not None:
-            agent.context_utilization.append(utilization)
+            sums.context_utilization.append(utilization)
 
     def step_retracted(self, step: Step, agent_type: str) -> None:
         """Counts a step that no longer counts, and what it had cost: rates subtract it."""
-        agent = self._agent(agent_type)
-        agent.retracted += 1
-        agent.cost_retracted += float(step.cost_usd or 0)
+        steps, cost = self.retracted.get(agent_type, (0, _FREE))
+        self.retracted[agent_type] = (steps + 1, cost + (step.cost_usd or _FREE))
 
     def finding(self, finding: Finding) -> None:
         """Counts a finding as reported: once when its episode opens and once at each escalation."""
@@ -247,10 +226,6 @@ class _Delays:
 
 def _rise(old: int | None, new: int | None) -> int:
     return max(0, (new or 0) - (old or 0))
-
-
-def _basis(step: Step) -> str:
-    return (step.cost_basis or CostBasis.ESTIMATED).value
 
 
 def _count_error(errors: dict[str, int], step: Step) -> None:

@@ -6,7 +6,7 @@ Our own rather than `prometheus_client`'s metric objects, for three reasons: a c
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isfinite
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, UnknownMetricFamily
@@ -161,12 +161,14 @@ class Histogram:
             series = self._series[labels] = _Distribution(len(self._texts))
         return series
 
-    def observe_many(self, values: Iterable[float], *labels: str, exemplar: tuple[float, str] | None = None) -> None:
+    def observe_many(self, values: Sequence[float], *labels: str, exemplar: tuple[float, str] | None = None) -> None:
         """Takes in observations; those that are no finite number are left out.
 
         `exemplar` is one of the values with its trace id; its bucket shows it.
         """
         series = self.start(*labels)
+        if not values:
+            return
         counts, bounds, total = series.counts, self._bounds, 0.0
         for value in values:
             if isfinite(value):

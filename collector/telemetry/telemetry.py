@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from collector.enforcement.action import Reply
 from collector.model import HaltState, SessionState, Signal
 from collector.telemetry.catalogue import METRICS, Kind
-from collector.telemetry.counts import AgentCounts, BatchCounts, Snapshot
+from collector.telemetry.counts import BatchCounts, Snapshot, StepSums
 from collector.telemetry.series import BoundedLabel, Histogram, Labels, SeriesBudget, Sums
 from detectors.model import CostBasis, ErrorClass, Severity, StepKind
 
@@ -87,6 +87,10 @@ class Telemetry(Collector):
         self._sums = {metric.name: Sums(metric) for metric in METRICS if metric.kind is not Kind.HISTOGRAM}
         self._histograms = {metric.name: Histogram(metric) for metric in METRICS if metric.kind is Kind.HISTOGRAM}
         # Looked up once: the hot path would spend a tenth of its time on building these names.
+        self._steps_total = self._sums["overcurrent_steps_total"]
+        self._tool_calls = self._sums["overcurrent_tool_calls_total"]
+        self._tokens = self._sums["overcurrent_tokens_total"]
+        self._cost = self._sums["overcurrent_cost_usd_total"]
         self._similarity = self._histograms["overcurrent_argument_similarity"]
         self._utilization = self._histograms["overcurrent_context_utilization_ratio"]
         self._slope = self._histograms["overcurrent_cost_slope_usd_per_step"]
@@ -185,10 +189,12 @@ class Telemetry(Collector):
     def batch(self, counts: BatchCounts) -> None:
         """Takes in the sums of one commit. Costs by the distinct labels in it, not by its steps."""
         with self._lock:
-            for raw, agent in counts.agents.items():
-                self._agent_counts(self._agent_type(raw), agent)
-            for model, calls in counts.unmetered.items():
-                self._sums["overcurrent_unmetered_llm_calls_total"].add(calls, self._models.admit(model))
+            for (raw, kind, called), sums in counts.sums.items():
+                self._steps(self._agent_type(raw), kind, called, sums)
+            for raw, (steps, usd) in counts.retracted.items():
+                agent_type = self._agent_type(raw)
+                self._sums["overcurrent_steps_retracted_total"].add(steps, agent_type)
+                self._sums["overcurrent_cost_retracted_usd_total"].add(float(usd), agent_type)
             for dialect, steps in counts.dialects.items():
                 self._sums["overcurrent_dialect_steps_total"].add(steps, dialect if dialect in self._dialects else "other")
             for detector, severity, raw, trace_id in counts.findings:
@@ -207,30 +213,47 @@ class Telemetry(Collector):
                 self._sums["overcurrent_sessions_evicted_total"].add(sessions, cause if cause in EVICTION_CAUSES else "other")
             self._sums["overcurrent_sessions_rebuilt_total"].add(counts.rebuilt)
 
-    def _agent_counts(self, agent_type: str, agent: AgentCounts) -> None:
+    def _steps(self, agent_type: str, kind: StepKind, called: str | None, of: StepSums) -> None:
         sums = self._sums
-        for kind, steps in agent.kinds.items():
-            sums["overcurrent_steps_total"].add(steps, agent_type, kind)
-        for raw, tool in agent.tools.items():
-            name = self._tools.admit(raw, agent_type)
-            sums["overcurrent_tool_calls_total"].add(tool.calls, agent_type, name)
-            for error in _ERROR_CLASSES:
-                sums["overcurrent_tool_errors_total"].add(tool.errors.get(error, 0), agent_type, name, error)
-        for error, calls in agent.llm_errors.items():
-            sums["overcurrent_llm_errors_total"].add(calls, agent_type, error)
-        for raw, model in agent.models.items():
-            name = self._agent_models.admit(raw, agent_type)
+        if of.steps:
+            self._steps_total.add(of.steps, agent_type, kind)
+        if kind is StepKind.TOOL:
+            name = self._tool(agent_type, called)
+            self._tool_calls.add(of.steps, agent_type, name)
+            for error, calls in of.errors.items():
+                sums["overcurrent_tool_errors_total"].add(calls, agent_type, name, error)
+            self._similarity.observe_many(of.similarities, agent_type)
+        elif kind is StepKind.LLM:
+            name = self._model(agent_type, called)
             for token_type in _TOKEN_TYPES:
-                sums["overcurrent_tokens_total"].add(getattr(model, token_type), agent_type, name, token_type)
+                if tokens := getattr(of, token_type):
+                    self._tokens.add(tokens, agent_type, name, token_type)
+            for basis, usd in of.cost.items():
+                self._cost.add(float(usd), agent_type, name, basis)
+            for error, calls in of.errors.items():
+                sums["overcurrent_llm_errors_total"].add(calls, agent_type, error)
+            if of.unmetered:
+                sums["overcurrent_unmetered_llm_calls_total"].add(of.unmetered, self._models.admit(called))
+            self._utilization.observe_many(of.context_utilization, agent_type)
+            self._slope.observe_many(of.cost_slopes, agent_type)
+
+    def _tool(self, agent_type: str, raw: str | None) -> str:
+        """Bounds a tool of an agent type, and starts its series when it is new."""
+        name = self._tools.admit(raw, agent_type)
+        if (agent_type, name) not in self._tool_calls.values:
+            for error in _ERROR_CLASSES:
+                self._sums["overcurrent_tool_errors_total"].start(agent_type, name, error)
+        return name
+
+    def _model(self, agent_type: str, raw: str | None) -> str:
+        """The same for a model."""
+        name = self._agent_models.admit(raw, agent_type)
+        if (agent_type, name, _TOKEN_TYPES[0]) not in self._tokens.values:
+            for token_type in _TOKEN_TYPES:
+                self._tokens.start(agent_type, name, token_type)
             for basis in _BASES:
-                sums["overcurrent_cost_usd_total"].start(agent_type, name, basis)
-            for basis, usd in model.cost.items():
-                sums["overcurrent_cost_usd_total"].add(usd, agent_type, name, basis)
-        self._similarity.observe_many(agent.similarities, agent_type)
-        self._utilization.observe_many(agent.context_utilization, agent_type)
-        self._slope.observe_many(agent.cost_slopes, agent_type)
-        sums["overcurrent_steps_retracted_total"].add(agent.retracted, agent_type)
-        sums["overcurrent_cost_retracted_usd_total"].add(agent.cost_retracted, agent_type)
+                self._cost.start(agent_type, name, basis)
+        return name
 
     def heartbeat(self, now_s: float) -> None:
         """Says that the pipeline went round at `now_s`, seconds since the epoch. Call it when idle, too: silence means stuck."""
