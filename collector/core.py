@@ -81,7 +81,6 @@ class Core:
         self.prices = prices_of(config)
         self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
         self.history = RecordedHistory(self.store, self._known)
-        self._unflushed: dict[SessionKey, None] = {}
         self.snapshot = Snapshot()
         self._refusal: str | None = None
         self._snapshot_at = 0.0
@@ -95,6 +94,7 @@ class Core:
             policy=self.policy,
             history=self.history,
             max_live=config.sessions.max_live,
+            max_bytes=config.sessions.max_bytes,
             idle_timeout_ns=int(config.sessions.idle_timeout * 1e9),
             seen=self._batch.step,
             finished=self.baselines.learn,
@@ -155,8 +155,9 @@ class Core:
                     self._record_halt(held.key, generation, Verb.RELEASE, None)
         self.flush()
 
-    def _known(self, key: SessionKey) -> bool:
-        return key in self._unflushed or self.index.get(key) is not None or self.index.survivor(key) is not None
+    def _known(self, keys: Sequence[SessionKey]) -> set[SessionKey]:
+        known = {key for key in keys if key in self.sessions.residence.evicted}
+        return known | self.index.known([key for key in keys if key not in known])
 
     def close(self) -> None:
         """Writes what is pending and closes both stores."""
@@ -198,15 +199,13 @@ class Core:
                     newest = event
             if newest is not None:
                 self._batch.latency(trace_id=newest.trace_id, to_arrival_s=(arrival_ns - newest.ended_ns) / 1e9)
-        for cause, count in self.sessions.evictions.items():
-            for _ in range(count):
-                self._batch.session_evicted(cause)
-            self.sessions.evictions[cause] = 0
-        for _ in range(self.sessions.reloads):
-            self._batch.session_rebuilt()
+        evictions = self.sessions.residence.evictions
+        for cause, count in evictions.items():
+            if count:
+                self._batch.session_evicted(cause, count)
+                evictions[cause] = 0
+        self._batch.rebuilt += self.sessions.reloads
         self.sessions.reloads = 0
-        for session in self.sessions.evicted:
-            self._unflushed[session.key] = None
         self.telemetry.batch(self._batch)
         self._batch.reset()
 
@@ -252,7 +251,7 @@ class Core:
         if self._only_read:
             return
         sessions = self.sessions
-        rows = {session.key: (session, 0) for session in sessions.evicted}
+        rows = {key: (session, 0) for key, session in sessions.residence.evicted.items()}
         for key in sessions.changed:
             live = sessions.live.get(key)
             if live is not None:
@@ -263,9 +262,8 @@ class Core:
             self._learned.write(self.baselines.stored())
             self.baselines.changed.clear()
         sessions.changed.clear()
-        sessions.evicted.clear()
+        sessions.residence.evicted.clear()
         sessions.merged.clear()
-        self._unflushed.clear()
 
     # Halting
 

@@ -1,6 +1,7 @@
 """One live session: what is kept of it between two of its steps."""
 
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -51,6 +52,9 @@ class Live(msgspec.Struct):
     """The baseline that its detectors were told of."""
     due_ns: int = 0
     """When its detectors are told next that time passed."""
+    weight: int = 0
+    """Bytes that it takes beside its recent steps, roughly, and its steps when that was reckoned."""
+    weighed_steps: int = 0
     turn: int = 0
     """The owner's turn in which it was last heard of: what need not be done for each step is done once a turn."""
     said: tuple[str | None, ...] = ()
@@ -117,7 +121,25 @@ class RecentSteps:
 
     def __init__(self, cap: int) -> None:
         self._cap = cap
+        self._of: OrderedDict[SessionKey, Live] = OrderedDict()
+        """Whose steps are at hand, the longest silent first."""
         self.total = 0
+
+    def enter(self, live: Live) -> None:
+        """Counts a session that is live from here on."""
+        self.total += live.recent_bytes
+        if live.recent is not None:
+            self._of[live.session.key] = live
+
+    def spoke(self, live: Live) -> None:
+        """The session is the last to let go of its steps."""
+        if live.recent is not None:
+            self._of.move_to_end(live.session.key)
+
+    def leave(self, live: Live) -> None:
+        """Counts a session no more."""
+        self.total -= live.recent_bytes
+        self._of.pop(live.session.key, None)
 
     def keep(self, live: Live, step: Step) -> None:
         """Adds the session's next step."""
@@ -140,19 +162,18 @@ class RecentSteps:
 
     def weigh(self, live: Live) -> None:
         """Counts anew what the session's steps take."""
+        if live.recent is None:
+            self._of.pop(live.session.key, None)
         self.total -= live.recent_bytes
         live.recent_bytes = sum(map(_weight, live.recent or ()))
         self.total += live.recent_bytes
 
-    def bound(self, sessions: Iterable[Live]) -> None:
-        """Lets go of steps, those of the first sessions first; they can be read from the store."""
-        if self.total <= self._cap:
-            return
-        for live in sessions:
+    def bound(self) -> None:
+        """Lets go of steps, those of the longest silent first; they can be read from the store."""
+        while self.total > self._cap and self._of:
+            _, live = self._of.popitem(last=False)
             self.total -= live.recent_bytes
             live.recent, live.recent_bytes = None, 0
-            if self.total <= self._cap:
-                return
 
 
 def _weight(step: Step) -> int:

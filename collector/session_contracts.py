@@ -1,5 +1,6 @@
 """What live sessions need of others: the configuration, and the recorded past."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Protocol
 
@@ -33,6 +34,9 @@ class History(Protocol):
 
     def known(self, key: SessionKey) -> bool:
         """Whether anything was ever recorded under `key`."""
+
+    def several(self, keys: Sequence[SessionKey]) -> dict[SessionKey, list[Event]]:
+        """The same as `events`, of those of `keys` that are known."""
 
     def events(self, key: SessionKey) -> list[Event]:
         """Every event of the session, and of those merged into it, in commit order."""

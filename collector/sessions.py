@@ -5,18 +5,20 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import msgspec
 
 from collector.fleet_watch import Fleets
 from collector.knowledge import Knowledge, Past
-from collector.live import RECENT_STEPS, Live, RecentSteps, Seen, fresh, slope
-from collector.model import Session, SessionState
+from collector.live import RECENT_STEPS, Live, Seen, fresh, slope
+from collector.model import SessionState
+from collector.recall import Recall
+from collector.residence import Residence
 from collector.session_contracts import History, Policy
 from collector.session_sums import count, describe, steps_of
-from collector.silence import Silences, past_ticks
+from collector.silence import past_ticks
 from collector.workflow_watch import Workflows
 from detectors.model import (
     BaselineSnapshot,
@@ -52,6 +54,7 @@ class Sessions:
         policy: Policy,
         history: History | None = None,
         max_live: int = 50_000,
+        max_bytes: int = 384 * 2**20,
         idle_timeout_ns: int = 1_800_000_000_000,
         recent_bytes: int = 128 * 2**20,
         seen: Seen | None = None,
@@ -65,11 +68,14 @@ class Sessions:
         """
         self.policy = policy
         self._history = history
-        self._max_live = max_live
+        self._recall = Recall(history)
+        self.residence = Residence(
+            max_live=max_live, max_bytes=max_bytes, recent_bytes=recent_bytes, idle_timeout_ns=idle_timeout_ns, finished=finished
+        )
+        self.live: Mapping[SessionKey, Live] = self.residence.live
         self._idle_timeout_ns = idle_timeout_ns
-        self.recent = RecentSteps(recent_bytes)
+        self._recent = self.residence.recent
         self._seen = seen
-        self._finished = finished
         self.knowledge = knowledge or Knowledge()
         self._past = past
         self._known: Knowledge | Past = past if past is not None else self.knowledge
@@ -77,16 +83,12 @@ class Sessions:
         """Grows with each call of `apply`, and when something becomes known that sessions are told of."""
         self.now_ns = 0
         """Event time, as the latest tick told it."""
-        self._silences = Silences()
-        self.live: OrderedDict[SessionKey, Live] = OrderedDict()
         # Sessions made again say nothing of their workflow: its steps were seen.
         self.workflows = Workflows(policy, history, self.live, idle=past is not None)
         self.fleets = Fleets(policy, idle=past is not None)
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
         """Sessions whose aggregates changed since the owner last took them."""
-        self.evicted: list[Session] = []
-        self.evictions = {"idle": 0, "capacity": 0}
         self.reloads = 0
         """Sessions made again from the store."""
 
@@ -104,12 +106,14 @@ class Sessions:
             # It says how far time had come when the commit arrived, so it counts for what stands before it too.
             self.now_ns = max(self.now_ns, events[-1].at_ns)
         self._turn += 1
+        if self._history is not None:
+            self._recall.expect(event.session for event in events if type(event) is Step and event.session not in self.live)
         for event in events:
             if type(event) is Step:
                 self._step(event, found)
             elif (handle := self._HANDLERS.get(type(event))) is not None:
                 found += handle(self, event) or ()
-        self._bound()
+        self.residence.bound()
         return found
 
     # Steps
@@ -139,7 +143,7 @@ class Sessions:
             session.state = SessionState.COMPLETED if root else SessionState.RUNNING
         if step.context_window and (utilization := step.context_utilization) is not None:
             session.context_utilization = utilization
-        self.recent.keep(live, step)
+        self._recent.keep(live, step)
         live.sum_up()
         features, findings = live.host.observe(step, count=False)
         if self._seen is not None:
@@ -234,7 +238,7 @@ class Sessions:
         """Changes or drops a recent step, and has the detectors see the recent past anew before the next step."""
         live.stale = True
         self.workflows.changed(live.session.key)
-        self.recent.replace(live, seq, step)
+        self._recent.replace(live, seq, step)
 
     def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
         live.stale = False
@@ -254,7 +258,7 @@ class Sessions:
         if gone is not None:
             survivor.absorb(gone)
             self.policy.equip(survivor.host, survivor.session.agent_type)
-            self.recent.weigh(survivor)
+            self._recent.weigh(survivor)
             survivor.said = ()
             self._type(survivor)
         if str(event.absorbed) not in survivor.session.merged_from:
@@ -275,8 +279,9 @@ class Sessions:
 
     def _tick(self, tick: Tick) -> list[Finding]:
         """Tells those who were silent for long that time passed, and lets go of those silent for too long."""
-        found = [finding for live in self._silences.over(self.live, tick.at_ns) for finding in self._pass(live, tick)]
-        self._expire(tick.at_ns)
+        silent = self.residence.silences.over(self.live, tick.at_ns)
+        found = [finding for live in silent for finding in self._pass(live, tick)]
+        self.residence.expire(tick.at_ns)
         return found
 
     def _pass(self, live: Live, tick: Tick) -> list[Finding]:
@@ -298,35 +303,36 @@ class Sessions:
         live = self.live.get(key)
         if live is None:
             live = self._load(key, before_seq=seq) or fresh(self.policy, key, seq, self.workflows.of_session(key))
-            self._enter(key, live)
+            self._enter(live)
         elif live.turn == self._turn:
             return live
         else:
-            self.live.move_to_end(key)
+            self.residence.spoke(live, self.now_ns)
         live.turn = self._turn
-        live.touched_ns = self.now_ns
         self.changed.add(key)
         if self._past is None:
             self._inform(live)
         return live
 
-    def _enter(self, key: SessionKey, live: Live) -> None:
-        self.live[key] = live
-        self.recent.total += live.recent_bytes
+    def drop(self, key: SessionKey) -> None:
+        """Lets go of a session, which is made again from its events when it speaks."""
+        self.residence.drop(key)
+
+    def _enter(self, live: Live) -> None:
         live.host.context.schemas = self._known.schemas(live.agent_types)
-        live.touched_ns = self.now_ns
-        self._silences.wait(live, self.now_ns)
+        self.residence.enter(live, self.now_ns)
 
     def _load(self, key: SessionKey, before_seq: int | None = None) -> Live | None:
         """Makes a session again from its recorded events before `before_seq`; None where there are none."""
-        if self._history is None or not self._history.known(key):
-            return None
-        events = [event for event in self._history.events(key) if before_seq is None or event.seq < before_seq]
+        events = [event for event in self._recall.events(key) if before_seq is None or event.seq < before_seq]
         if not events:
             return None
         again, _ = self._again(events)
         self.reloads += 1
-        return again.live.get(key)
+        live = again.live.get(key)
+        if live is not None and live.session.state is SessionState.COMPLETED:
+            live.learned = True  # as every session that leaves once its root ended
+        return live
 
     def restore(self, key: SessionKey) -> list[Finding]:
         """Makes a session again after a restart; returns what was found but not emitted before the crash."""
@@ -337,7 +343,7 @@ class Sessions:
         if live is None:
             return []
         found += again.relive(live, self.now_ns)
-        self._enter(key, live)
+        self._enter(live)
         self.changed.add(key)
         self.merged |= again.merged
         emitted = self._history.emitted(key)
@@ -349,44 +355,11 @@ class Sessions:
             policy=self.policy,
             idle_timeout_ns=self._idle_timeout_ns,
             max_live=1 << 30,
+            max_bytes=1 << 62,
             recent_bytes=1 << 62,
             past=self.knowledge.as_of(),
         )
         return again, again.apply(events)
-
-    def _expire(self, now_ns: int) -> None:
-        """Lets go of sessions that were silent for the idle time-out, by event time.
-
-        A sender whose clock runs ahead keeps its session no longer than others: then the time of the stream counts.
-        """
-        while self.live:
-            key, live = next(iter(self.live.items()))
-            seen_ns = live.session.last_seen_ns
-            if max(live.touched_ns, seen_ns if seen_ns <= now_ns else 0) + self._idle_timeout_ns > now_ns:
-                return
-            self._evict(key, idle=True)
-
-    def _evict(self, key: SessionKey, *, idle: bool) -> None:
-        live = self.live[key]
-        if idle and live.session.state is SessionState.RUNNING:
-            live.session.state = SessionState.IDLE
-        if idle and not live.learned:
-            live.learned = True
-            if self._finished is not None:
-                self._finished(live)
-        self.evicted.append(live.session)
-        self.evictions["idle" if idle else "capacity"] += 1
-        self.drop(key)
-
-    def drop(self, key: SessionKey) -> None:
-        live = self.live.pop(key, None)
-        if live is not None:
-            self.recent.total -= live.recent_bytes
-
-    def _bound(self) -> None:
-        while len(self.live) > self._max_live:
-            self._evict(next(iter(self.live)), idle=False)
-        self.recent.bound(self.live.values())
 
     _HANDLERS: ClassVar[dict[type, Callable[["Sessions", Any], list[Finding] | None]]] = {
         Tick: _tick,

@@ -62,6 +62,11 @@ WORDS: Final = 600
 
 _LLM: Final = StepKind.LLM
 _AGENT: Final = StepKind.AGENT
+_TOOL_BYTES: Final = 1_200
+_CALL_BYTES: Final = 700
+_WORD_BYTES: Final = 100
+"""What CPython 3.11 takes for a remembered tool, call and word, texts of calls aside."""
+
 _PREFIX: Final = {kind: f"{kind.value}:" for kind in StepKind}
 _NO_WORDS: Final[frozenset[bytes]] = frozenset()
 _NAME_CHARS: Final = 200
@@ -194,6 +199,15 @@ class FeatureState:
         if result is None:
             return self._begun(step, key, arguments or "")
         return self._called(step, key, arguments, result)
+
+    def weight(self) -> int:
+        """Bytes of memory that it takes, roughly."""
+        total = 0
+        for tool in self._tools.values():
+            total += _TOOL_BYTES + _WORD_BYTES * (len(tool.young) + len(tool.old))
+            for call in tool.calls:
+                total += _CALL_BYTES + len(call.arguments) + len(call.result)
+        return total
 
     def _tool(self, key: str) -> _Tool:
         tools = self._tools

@@ -20,6 +20,9 @@ _EPISODES: Final = 8
 _ORDINALS: Final = 512
 """Steps whose number in the session is remembered."""
 
+_NUMBER_BYTES: Final = 100
+"""What detectors keep of each step, on average, and its number."""
+
 OnError = Callable[[str, Step | Tick, Exception], None]
 """Called with the detector's name, what it was looking at, and what it raised."""
 
@@ -193,6 +196,10 @@ class DetectorHost:
         """Returns the open episode of each detector that has one."""
         current = {name: watch.current() for name, watch in self._watches.items()}
         return {name: episode for name, episode in current.items() if episode is not None}
+
+    def weight(self) -> int:
+        """Bytes that what is remembered of the session takes, roughly, beyond what a host takes before its first step."""
+        return self._features.weight() + _NUMBER_BYTES * len(self._recent)
 
     def _dispatch(self) -> dict[StepKind, tuple[_Watch, ...]]:
         return {kind: tuple(watch for watch in self._watches.values() if kind in watch.kind.kinds) for kind in StepKind}

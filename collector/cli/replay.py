@@ -36,7 +36,7 @@ class Replay:
         self._features: dict[int, StepFeatures] = {}
         prices = prices_of(config)
         policy = ConfiguredPolicy(config, prices_version=prices.version)
-        history = RecordedHistory(self.store, known=lambda key: bool(self.store.events([key], limit=1)))
+        history = RecordedHistory(self.store, known=self.store.known)
         self.sessions = Sessions(policy=policy, history=history, idle_timeout_ns=int(config.sessions.idle_timeout * 1e9), seen=self._saw)
         self.pipeline = Pipeline(store=self.store, assembler=Assembler(price=prices.priced), sessions=self.sessions)
 
@@ -62,7 +62,7 @@ class Replay:
         """Every session under its final name with its steps in event order, in order of first appearance."""
         final: dict[SessionKey, Session] = {}
         events: dict[SessionKey, list[Event]] = {}
-        gone = [*self.sessions.evicted, *(live.session for live in self.sessions.live.values())]
+        gone = [*self.sessions.residence.evicted.values(), *(live.session for live in self.sessions.live.values())]
         for session in gone:
             if self.now(session.key) == session.key:
                 final[session.key] = session

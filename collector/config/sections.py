@@ -133,7 +133,13 @@ class Sessions(Section):
     """When a session counts as over, and how many are followed at once."""
 
     idle_timeout: Duration = Field(default=1800.0, description="Silence after which a session is idle.")
-    max_live: Count = Field(default=50_000, description="Sessions followed at once. Above it the longest silent one is set aside.")
+    max_live: Count = Field(
+        default=100_000,
+        description="Sessions followed at once. Above it those whose root ended, then the longest silent, are set aside until they speak.",
+    )
+    max_bytes: Size = Field(
+        default=parse_size("384MiB"), description="Memory that they may take, roughly, beside their latest steps. Above it likewise."
+    )
 
 
 class UnknownModelPrice(Section):

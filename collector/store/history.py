@@ -1,20 +1,31 @@
 """The recorded past of one session, whatever it was called before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collector.store.base import FindingQuery, Store
 from detectors.model import Event, Finding, SessionKey, SessionsMerged
 
 
 class RecordedHistory:
-    """Reads sessions back from a store. `known` says cheaply whether there is anything to read."""
+    """Reads sessions back from a store. `known` says cheaply of which sessions there is anything to read."""
 
-    def __init__(self, store: Store, known: Callable[[SessionKey], bool]) -> None:
+    def __init__(self, store: Store, known: Callable[[Sequence[SessionKey]], set[SessionKey]]) -> None:
         self._store = store
         self._known = known
 
     def known(self, key: SessionKey) -> bool:
-        return self._known(key)
+        return bool(self._known([key]))
+
+    def several(self, keys: Sequence[SessionKey]) -> dict[SessionKey, list[Event]]:
+        known = self._known(keys)
+        found: dict[SessionKey, list[Event]] = {key: [] for key in keys if key in known}
+        merged = set()
+        for event in self._store.events(found) if found else ():
+            key: SessionKey = getattr(event, "session")  # noqa: B009 — only events of sessions are found
+            found[key].append(event)
+            if isinstance(event, SessionsMerged):
+                merged.add(key)
+        return found | {key: self.events(key) for key in merged}
 
     def keys(self, key: SessionKey) -> list[SessionKey]:
         """The session's key and those of every session merged into it."""

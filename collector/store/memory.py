@@ -60,6 +60,10 @@ class MemoryStore:
         found.sort(key=lambda event: event.seq)
         return found if limit is None else found[:limit]
 
+    def known(self, keys: Iterable[SessionKey]) -> set[SessionKey]:
+        """Those of `keys` under which anything was recorded."""
+        return {key for key in keys if key in self._events}
+
     def tail(self, limit: int) -> list[Event]:
         return self._stream[-limit:] if limit else []
 

@@ -3,7 +3,7 @@
 It lags the event stream by at most one flush; `seq` says up to where it is complete, so that a restart repairs the rest.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -50,6 +50,17 @@ class SessionIndex:
         with self._database.reading() as connection:
             row = connection.execute("SELECT body FROM sessions WHERE key = ?", (str(key),)).fetchone()
         return None if row is None else _decode(row[0])
+
+    def known(self, keys: Sequence[SessionKey]) -> set[SessionKey]:
+        """Those of `keys`, a few hundred at most, that are in the index or were merged into another session."""
+        names = {str(key): key for key in keys}
+        marks = ", ".join("?" * len(names))
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"SELECT key FROM sessions WHERE key IN ({marks}) UNION SELECT absorbed FROM merged_sessions WHERE absorbed IN ({marks})",  # noqa: S608 — question marks
+                [*names, *names],
+            ).fetchall()
+        return {names[row[0]] for row in rows}
 
     def survivor(self, key: SessionKey) -> SessionKey | None:
         """The session that `key` was merged into; None where it was not."""

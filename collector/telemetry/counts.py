@@ -198,9 +198,9 @@ class BatchCounts:
         """Counts a detector that raised."""
         self.detector_errors[detector] = self.detector_errors.get(detector, 0) + 1
 
-    def session_evicted(self, cause: str) -> None:
-        """Counts a session dropped from memory: `idle` or `capacity`."""
-        self.evicted[cause] = self.evicted.get(cause, 0) + 1
+    def session_evicted(self, cause: str, count: int = 1) -> None:
+        """Counts sessions dropped from memory: `idle` or `capacity`."""
+        self.evicted[cause] = self.evicted.get(cause, 0) + count
 
     def session_rebuilt(self) -> None:
         """Counts a session brought back from the store."""

@@ -214,7 +214,7 @@ class Run:
         prices = prices_of(config)
         self.sessions = Sessions(
             policy=ConfiguredPolicy(config, prices_version=prices.version),
-            history=RecordedHistory(self.store, known=lambda key: bool(self.store.events([key], limit=1))),
+            history=RecordedHistory(self.store, known=self.store.known),
             **bounds,
         )
         self.assembler = Assembler(price=prices.priced)
@@ -243,12 +243,12 @@ class Run:
 
     def by_id(self) -> dict[str, Session]:
         """Sessions under their final names, bare ids for keys."""
-        everyone = [*self.sessions.evicted, *(live.session for live in self.sessions.live.values())]
+        everyone = [*self.sessions.residence.evicted.values(), *(live.session for live in self.sessions.live.values())]
         return {session.key.session_id: session for session in everyone if self.assembler.survivor(session.key) == session.key}
 
     def sums(self) -> dict[str, Sums]:
         return {name: sums(session) for name, session in self.by_id().items()}
 
     def steps(self, session: str = "s", tenant: str = "default") -> list[Step]:
-        history = RecordedHistory(self.store, known=lambda _: True)
+        history = RecordedHistory(self.store, known=set)
         return steps_of(history.events(SessionKey(tenant, "", session)))

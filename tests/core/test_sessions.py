@@ -159,7 +159,7 @@ def test_a_session_that_merged_while_it_was_away_returns_whole() -> None:
 def test_a_silent_session_is_idle_and_runs_again_when_it_speaks() -> None:
     run = Run(idle_timeout_ns=HOUR_NS).send(llm("a", session="s")).send(llm("b", trace="u", session="u", at=9_000))
     assert run.by_id()["s"].state is SessionState.IDLE
-    assert run.sessions.evictions["idle"] == 1
+    assert run.sessions.residence.evictions["idle"] == 1
     run.send(llm("c", session="s", at=9_001))
     assert run.sessions.live[KEY].session.state is SessionState.RUNNING
     assert run.sessions.live[KEY].session.llm_calls == 2
@@ -171,7 +171,7 @@ def test_memory_is_bounded_whatever_a_session_says() -> None:
         run.send(
             tool(f"t{number}", "read", {"n": number}, "x" * 2_000, session="s", at=number, agent=f"agent {number}", instance=f"i{number}")
         )
-        assert run.sessions.recent.total <= 200_000
+        assert run.sessions.residence.recent.total <= 200_000
     live = run.sessions.live[KEY]
     assert live.recent is None or len(live.recent) <= 256
     ids = live.session.identifiers
@@ -186,7 +186,7 @@ def test_corrections_do_not_make_the_bound_drift() -> None:
     live = run.sessions.live[KEY]
     assert live.recent is not None
     assert len(live.recent) == 256
-    assert run.sessions.recent.total == live.recent_bytes
+    assert run.sessions.residence.recent.total == live.recent_bytes
     assert live.recent_bytes == sum(700 + len(step.output_text or "") for step in live.recent)
 
 
