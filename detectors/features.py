@@ -204,9 +204,11 @@ class FeatureState:
         """Bytes of memory that it takes, roughly."""
         total = 0
         for tool in self._tools.values():
-            total += _TOOL_BYTES + _WORD_BYTES * (len(tool.young) + len(tool.old))
+            total += _TOOL_BYTES + _WORD_BYTES * (len(tool.young or ()) + len(tool.old or ())) + len(tool.unread or "")
             for call in tool.calls:
                 total += _CALL_BYTES + len(call.arguments) + len(call.result)
+        for spoken in (self._utterances or {}).values():
+            total += _TOOL_BYTES + _CALL_BYTES * len(spoken)
         return total
 
     def _tool(self, key: str) -> _Tool:
