@@ -8,7 +8,7 @@ Attributes = dict[str, Any]
 """Attribute values as Python has them: str, bool, int, float, bytes, None, list, dict."""
 
 
-class SpanEvent(msgspec.Struct, kw_only=True):
+class SpanEvent(msgspec.Struct, kw_only=True, gc=False):
     """A timed event on a span."""
 
     name: str
@@ -16,7 +16,7 @@ class SpanEvent(msgspec.Struct, kw_only=True):
     attributes: Attributes = {}
 
 
-class SpanLink(msgspec.Struct, kw_only=True):
+class SpanLink(msgspec.Struct, kw_only=True, gc=False):
     """A link to another span."""
 
     trace_id: str
@@ -24,7 +24,7 @@ class SpanLink(msgspec.Struct, kw_only=True):
     attributes: Attributes = {}
 
 
-class Span(msgspec.Struct, kw_only=True):
+class Span(msgspec.Struct, kw_only=True, gc=False):
     """One ended span. Ids are lower-case hexadecimal; `status_code` is 0 unset, 1 ok, 2 error.
 
     `resource` and the scope are shared by many spans: never change them.
@@ -50,7 +50,7 @@ class Span(msgspec.Struct, kw_only=True):
     """Attributes, events and links the sender says it left out."""
 
 
-class LogRecord(msgspec.Struct, kw_only=True):
+class LogRecord(msgspec.Struct, kw_only=True, gc=False):
     """One log record. `trace_id` and `span_id` are None where it belongs to no span."""
 
     time_ns: int = 0
@@ -75,7 +75,7 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
-class Decoded(msgspec.Struct, kw_only=True):
+class Decoded(msgspec.Struct, kw_only=True, gc=False):
     """What one request held. `data_points` counts metrics, which are accepted but not kept."""
 
     spans: list[Span] = []
