@@ -79,7 +79,6 @@ class BatchCounts:
 
     __slots__ = (
         "detector_errors",
-        "dialects",
         "duplicates",
         "evicted",
         "findings",
@@ -96,9 +95,8 @@ class BatchCounts:
 
     def reset(self) -> None:
         """Begins the next commit."""
-        self.sums: dict[tuple[str, StepKind, str | None], StepSums] = {}
-        """(agent type, kind, model or tool) → sums. The last is None for other kinds of steps."""
-        self.dialects: dict[str, int] = {}
+        self.sums: dict[tuple[str, StepKind, str | None, str], StepSums] = {}
+        """(agent type, kind, model or tool, dialect) → sums. Other kinds of steps call None."""
         self.retracted: dict[str, tuple[int, Decimal]] = {}
         """Agent type → steps taken back, and what they had cost."""
         self.duplicates: dict[str, int] = {}
@@ -112,7 +110,8 @@ class BatchCounts:
 
     def _of(self, step: Step, agent_type: str) -> StepSums:
         kind = step.kind
-        key = (agent_type, kind, step.model if kind is StepKind.LLM else step.name if kind is StepKind.TOOL else None)
+        called = step.model if kind is StepKind.LLM else step.name if kind is StepKind.TOOL else None
+        key = (agent_type, kind, called, step.dialect)
         sums = self.sums.get(key)
         if sums is None:
             sums = self.sums[key] = StepSums()
@@ -122,8 +121,7 @@ class BatchCounts:
         """Counts a new step, with what was computed about it: likeness to earlier calls, rise of cost per step in dollars."""
         sums = self._of(step, agent_type)
         sums.steps += 1
-        kind, dialect = step.kind, step.dialect
-        self.dialects[dialect] = self.dialects.get(dialect, 0) + 1
+        kind = step.kind
         if step.error:
             _count_error(sums.errors, step)
         if kind is StepKind.LLM:

@@ -87,6 +87,7 @@ class Telemetry(Collector):
         self._sums = {metric.name: Sums(metric) for metric in METRICS if metric.kind is not Kind.HISTOGRAM}
         self._histograms = {metric.name: Histogram(metric) for metric in METRICS if metric.kind is Kind.HISTOGRAM}
         # Looked up once: the hot path would spend a tenth of its time on building these names.
+        self._dialect_steps = self._sums["overcurrent_dialect_steps_total"]
         self._steps_total = self._sums["overcurrent_steps_total"]
         self._tool_calls = self._sums["overcurrent_tool_calls_total"]
         self._tokens = self._sums["overcurrent_tokens_total"]
@@ -189,14 +190,14 @@ class Telemetry(Collector):
     def batch(self, counts: BatchCounts) -> None:
         """Takes in the sums of one commit. Costs by the distinct labels in it, not by its steps."""
         with self._lock:
-            for (raw, kind, called), sums in counts.sums.items():
+            for (raw, kind, called, dialect), sums in counts.sums.items():
                 self._steps(self._agent_type(raw), kind, called, sums)
+                if sums.steps:
+                    self._dialect_steps.add(sums.steps, dialect if dialect in self._dialects else "other")
             for raw, (steps, usd) in counts.retracted.items():
                 agent_type = self._agent_type(raw)
                 self._sums["overcurrent_steps_retracted_total"].add(steps, agent_type)
                 self._sums["overcurrent_cost_retracted_usd_total"].add(float(usd), agent_type)
-            for dialect, steps in counts.dialects.items():
-                self._sums["overcurrent_dialect_steps_total"].add(steps, dialect if dialect in self._dialects else "other")
             for detector, severity, raw, trace_id in counts.findings:
                 name = detector if detector in self._detectors else "other"
                 self._sums["overcurrent_findings_total"].add(1, name, severity, self._agent_type(raw), trace_id=trace_id)

@@ -130,7 +130,10 @@ def test_a_halt_follows_a_merge() -> None:
 # Eviction and return
 
 
-@pytest.mark.parametrize("bounds", [{"max_live": 1}, {"recent_bytes": 1}, {"idle_timeout_ns": 5 * 10**9}], ids=["count", "bytes", "idle"])
+BOUNDS = {"count": {"max_live": 1}, "bytes": {"max_bytes": 1}, "recent": {"recent_bytes": 1}, "idle": {"idle_timeout_ns": 5 * 10**9}}
+
+
+@pytest.mark.parametrize("bounds", BOUNDS.values(), ids=BOUNDS)
 def test_evicted_and_returned_a_session_is_as_if_it_had_stayed(bounds: dict[str, int]) -> None:
     bounded, free = Run(**bounds), Run()
     others = [llm(f"o{number}", trace=f"o{number}", session=f"other{number}", at=number * 10) for number in range(40)]
