@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from detectors.base import Answer, Signal
+from detectors.base import Answer, Detector, Signal
+from detectors.episodes import Episode
 from detectors.features import FeatureState, StepFeatures
-from detectors.host import DetectorHost, Episode
+from detectors.host import DetectorHost
 from detectors.model import Finding, SessionKey, Step, Tick
 
 WATCHED_STEPS: Final = 256
@@ -49,15 +50,12 @@ class WorkflowHost(DetectorHost):
     def remake(self, steps: list[Step], told: list[Finding], released_seq: int) -> list[Finding]:
         """Shows the detectors the workflow's recent steps; what was `told` is not told again."""
         for finding in sorted(told, key=lambda one: one.episode):
-            watch = self._watches.get(finding.detector)
-            if watch is None:
+            record = self.recall(finding.detector)
+            if record is None:
                 continue
             ended = finding.step_seq <= released_seq
             last_seq = finding.step_seq if ended or not steps else max(finding.step_seq, steps[-1].seq)
-            watch.latest = max(watch.latest, finding.episode)
-            watch.episodes.append(
-                Episode(finding.episode, finding.first_step_seq, last_seq, finding.severity, finding.halt_eligible, open=False)
-            )
+            record.add(Episode(finding.episode, finding.first_step_seq, last_seq, finding.severity, finding.halt_eligible, open=False))
         self._released_seq = released_seq
         self._owners.extend((step.seq, step.session) for step in steps)
         return self.rebuild(steps)
@@ -68,13 +66,13 @@ class WorkflowHost(DetectorHost):
         chosen = [key for seq, key in self._owners if (seq in named if named else seq >= signal.first_step_seq)]
         return tuple(dict.fromkeys(chosen))
 
-    def _take(self, watch: Any, answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
+    def _take(self, kind: type[Detector[Any]], answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
         if isinstance(answer, Signal) and len(self.parties(answer)) < 2:
             return
-        super()._take(watch, answer, seen, found)
+        super()._take(kind, answer, seen, found)
 
-    def _finding(self, watch: Any, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
-        finding = super()._finding(watch, episode, signal, seen)
+    def _finding(self, kind: type[Detector[Any]], episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
+        finding = super()._finding(kind, episode, signal, seen)
         parties = self.parties(signal)
         evidence = {**signal.evidence, "sessions": [key.session_id for key in parties[:16]]}
         return msgspec.structs.replace(finding, session=None, sessions=parties, evidence=evidence)

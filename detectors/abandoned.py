@@ -63,31 +63,33 @@ class Abandoned(Detector[AbandonedConfig]):
     halt_reason: ClassVar[str | None] = "abandoned"
     Config: ClassVar[type[msgspec.Struct]] = AbandonedConfig
 
+    __slots__ = ("_asks", "_last_ns", "_last_seq", "_told", "_unfinished")
+
     def __init__(self, config: AbandonedConfig) -> None:
         super().__init__(config)
         self._asks: tuple[ToolAsk, ...] = ()
-        self._last: tuple[int, int] | None = None
-        """Sequence number and end of the latest step."""
+        self._last_seq: int | None = None
+        """Sequence number of the step that ended last."""
+        self._last_ns = 0
+        """When that was."""
         self._unfinished = False
         """The latest step belongs to a span that was not heard of."""
         self._told = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — only what is open counts
         """Notes what is open, and takes a warning back when the session is heard of again."""
-        if self._last is None or step.ended_ns >= self._last[1]:
-            self._last = (step.seq, step.ended_ns)
+        ended_ns = step.ended_ns
+        if ended_ns >= self._last_ns or self._last_seq is None:
+            self._last_seq, self._last_ns = step.seq, ended_ns
         kind = step.kind
+        self._unfinished = step.parent_span_id is not None
         if kind is StepKind.LLM:
             self._asks = step.asks[:_ASKS]
-            self._unfinished = step.parent_span_id is not None
-        elif kind is StepKind.AGENT:
-            self._unfinished = step.parent_span_id is not None
-            if not self._unfinished:
-                self._asks = ()
-        else:
-            if self._asks:
+        elif self._asks:
+            if kind is not StepKind.AGENT:
                 self._answered(step)
-            self._unfinished = step.parent_span_id is not None
+            elif not self._unfinished:
+                self._asks = ()
         if self._told:
             self._told = False
             return CLEAR
@@ -95,10 +97,10 @@ class Abandoned(Detector[AbandonedConfig]):
 
     def tick(self, tick: Tick, context: Context) -> Answer:
         """Warns once the silence has lasted too long."""
-        if self._told or self._last is None or context.halted_at_ns is not None or not (self._asks or self._unfinished):
+        if self._told or self._last_seq is None or context.halted_at_ns is not None or not (self._asks or self._unfinished):
             return None
         limit = self.config.warn_silence_s if self._asks else self.config.warn_unfinished_s
-        silent_s = (tick.at_ns - self._last[1]) / 1e9
+        silent_s = (tick.at_ns - self._last_ns) / 1e9
         if silent_s < limit:
             return None
         self._told = True
@@ -108,9 +110,9 @@ class Abandoned(Detector[AbandonedConfig]):
             severity=Severity.WARNING,
             score=min(1.0, silent_s / (4 * limit)),
             summary=f"Silent for {silent_s / 60:.0f} minutes {since}.",
-            evidence={"silent_s": round(silent_s), "last_seq": self._last[0], "open": names, "trace_unfinished": self._unfinished},
+            evidence={"silent_s": round(silent_s), "last_seq": self._last_seq, "open": names, "trace_unfinished": self._unfinished},
             threshold={"warn_silence_s" if self._asks else "warn_unfinished_s": limit},
-            first_step_seq=self._last[0],
+            first_step_seq=self._last_seq,
             evidence_level=EvidenceLevel.STRUCTURE,
         )
 

@@ -47,6 +47,7 @@ Answer = Signal | Clear | None
 
 
 _NO_SCHEMAS: Final[Mapping[str, str]] = MappingProxyType({})
+_NO_COST: Final = Decimal(0)
 
 
 class Context:
@@ -102,7 +103,7 @@ class Context:
         self.tool_calls = 0
         self.tokens = 0
         """Known input and output tokens so far."""
-        self.cost_usd = Decimal(0)
+        self.cost_usd = _NO_COST
         """Known cost so far; unmetered calls add nothing."""
         self.started_ns: int | None = None
         """Start of the earliest step so far."""
@@ -123,6 +124,9 @@ C = TypeVar("C", bound=msgspec.Struct)
 
 Scope = Literal["session", "workflow", "fleet"]
 
+Need = Literal["baseline", "halt"]
+"""Something about the session that a detector cannot do without: what is usual for its type, or that a halt was asked for."""
+
 
 class Detector(ABC, Generic[C]):
     """Watches the steps of one session and says when they look wrong.
@@ -130,7 +134,8 @@ class Detector(ABC, Generic[C]):
     One instance serves one session and is dropped with it. Every detector keeps these promises:
 
     * The same steps and config give the same answers: no clock, no I/O, no unseeded randomness.
-    * Memory is bounded by the config, not by the length of the session.
+    * Memory is bounded by the config, not by the length of the session. As there is one of it to every live session, it has
+      `__slots__`, and makes what holds steps when there is the first to hold.
     * A Step is never changed. An unknown (None) field neither raises nor fires.
     * State survives pickling between any two steps.
     * Its memory of steps reaches back at most `memory_steps` counted steps, so that replaying the session's recent
@@ -148,10 +153,14 @@ class Detector(ABC, Generic[C]):
     scope: ClassVar[Scope] = "session"
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind)
     """Kinds of steps it wants to see: others are not shown to it."""
+    needs: ClassVar[Need | None] = None
+    """What must be known of the session before it is shown any step. It neither answers nor remembers anything before."""
     yields_to: ClassVar[tuple[str, ...]] = ()
     """Detectors that say the same more precisely: while one of them has an open finding as bad, this one keeps quiet."""
     Config: ClassVar[type[msgspec.Struct]]
     memory_steps: ClassVar[int] = 256
+
+    __slots__ = ("config",)
 
     def __init__(self, config: C) -> None:
         self.config = config

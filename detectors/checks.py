@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from detectors.base import Answer, Context, Detector, Signal
-from detectors.features import FeatureState
+from detectors.features import NOTHING, FeatureState
 from detectors.host import DetectorHost
 from detectors.model import ErrorClass, Step, StepKind, Tick
 from detectors.testing import KEY, agent, count, llm, session, tool
@@ -174,6 +174,23 @@ def check_bounded_memory(kind: AnyDetector) -> None:
             sizes.append(len(pickle.dumps(detector)))
     growth = sizes[1] - sizes[0]
     _require(growth <= _MAX_GROWTH_BYTES, f"{kind.name}: state grew by {growth:,} bytes between 1,000 and 5,000 steps")
+
+
+def check_sleeps_without_what_it_needs(kind: AnyDetector) -> None:
+    """Before what it `needs` is known it is not shown any step: shown them all the same, it would neither answer nor learn."""
+    if kind.needs is None:
+        return
+    answers = [answer for answer in _drive(kind, workload(8, 300)) if answer is not None]
+    _require(not answers, f"{kind.name}: needs {kind.needs} and answered without: {answers[:1]}")
+    woken, fresh, context = kind(kind.Config()), kind(kind.Config()), Context()
+    for step in workload(9, 100):
+        woken.observe(step, NOTHING, context)
+    _require(pickle.dumps(woken) == pickle.dumps(fresh), f"{kind.name}: needs {kind.needs} and remembers steps without")
+
+
+def check_has_slots(kind: AnyDetector) -> None:
+    """There is one of it to every live session: no instance has a `__dict__`."""
+    _require(not hasattr(kind(kind.Config()), "__dict__"), f"{kind.name}: has no __slots__")
 
 
 def check_says_it_once(kind: AnyDetector) -> None:

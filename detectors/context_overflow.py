@@ -1,6 +1,5 @@
 """A context window that fills up."""
 
-from collections import deque
 from itertools import pairwise
 from statistics import median
 from typing import Annotated, Any, ClassVar, Final
@@ -13,8 +12,13 @@ from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
 
+_Name = tuple[str | None, str | None]
+"""Of an agent and a model."""
+
 _LINES: Final = 8
 """Contexts told apart in one session."""
+_READINGS: Final = 8
+"""Calls of each context that the forecast rests on."""
 
 
 class ContextOverflowConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,13 +36,13 @@ class ContextOverflowConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     """Model calls of others after which a context not heard of no longer counts."""
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     """One context: the calls of one agent to one model."""
 
     last_call: int
     first_seq: int
-    shares: deque[float]
-    seqs: deque[int]
+    shares: list[float]
+    seqs: list[int]
     fallen: float | None = None
     """A reading far below the last: a compaction if the next confirms it, another context of the same name if not."""
     fallen_seq: int = 0
@@ -80,20 +84,25 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
     memory_steps: ClassVar[int] = 128
 
+    __slots__ = ("_calls", "_lines", "_open")
+
     def __init__(self, config: ContextOverflowConfig) -> None:
         super().__init__(config)
-        self._lines: dict[tuple[str | None, str | None], _Line] = {}
+        self._lines: dict[_Name, _Line] | None = None
         self._calls = 0
         self._open = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — tokens say it all
         """Takes in one model call's input tokens, and answers as long as a context is too full."""
-        share = step.context_utilization
-        if share is None:
+        tokens, window = step.input_tokens, step.context_window
+        if tokens is None or not window:
             return None
+        share = tokens / window
         self._calls += 1
         name = (step.agent, step.model or step.name)
-        line = self._lines.get(name) or self._begin(name, step.seq)
+        if self._lines is None:
+            self._lines = {}
+        line = self._lines.get(name) or self._begin(self._lines, name, step.seq)
         line.last_call = self._calls
         if self._read(line, share, step.seq) and share >= self.config.warn_utilization:
             self._open = True
@@ -103,10 +112,10 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
             return CLEAR
         return None
 
-    def _begin(self, name: tuple[str | None, str | None], seq: int) -> _Line:
-        if len(self._lines) >= _LINES:
-            del self._lines[min(self._lines, key=lambda each: self._lines[each].last_call)]
-        line = self._lines[name] = _Line(self._calls, seq, deque(maxlen=8), deque(maxlen=8))
+    def _begin(self, lines: dict[_Name, _Line], name: _Name, seq: int) -> _Line:
+        if len(lines) >= _LINES:
+            del lines[min(lines, key=lambda each: lines[each].last_call)]
+        line = lines[name] = _Line(self._calls, seq, [], [])
         return line
 
     def _full(self, line: _Line) -> bool:
@@ -115,24 +124,25 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
 
     def _read(self, line: _Line, share: float, seq: int) -> bool:
         """Adds a reading; False while it is not known whose it is."""
-        if line.shares and share < line.shares[-1] * (1 - self.config.compaction_drop):
+        shares = line.shares
+        if shares and share < shares[-1] * (1 - self.config.compaction_drop):
             if line.fallen is None or share < line.fallen * (1 - self.config.compaction_drop):
                 line.fallen, line.fallen_seq = share, seq
                 return False
-            line.shares.clear()
-            line.seqs.clear()
-            line.shares.append(line.fallen)
-            line.seqs.append(line.fallen_seq)
+            shares[:] = [line.fallen]
+            line.seqs[:] = [line.fallen_seq]
             line.first_seq = line.fallen_seq
         line.fallen = None
-        line.shares.append(share)
+        shares.append(share)
         line.seqs.append(seq)
+        if len(shares) > _READINGS:
+            del shares[0], line.seqs[0]
         return True
 
-    def _signal(self, name: tuple[str | None, str | None], line: _Line, step: Step) -> Signal:
+    def _signal(self, name: _Name, line: _Line, step: Step) -> Signal:
         config = self.config
         share = line.shares[-1]
-        readings = list(line.shares)
+        readings = line.shares
         growth = median(after - before for before, after in pairwise(readings)) if len(readings) > 1 else 0.0
         left = max(0, round((1 - share) / growth)) if growth > 0.0005 else None
         critical = share >= config.critical_utilization

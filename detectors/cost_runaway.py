@@ -1,6 +1,5 @@
 """Cost per model call that climbs towards the session's ceiling."""
 
-from collections import deque
 from decimal import Decimal
 from functools import cache
 from math import sqrt
@@ -16,6 +15,9 @@ from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
+
+_Name = tuple[str | None, str | None]
+"""Of an agent and a model."""
 
 _LINES: Final = 8
 """Series of costs told apart in one session."""
@@ -56,16 +58,19 @@ class CostRunawayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Tokens a session may use before it is compared with others, where costs are not known."""
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     """The costs of one agent's calls to one model."""
 
-    calls: deque[tuple[float, int, int]]
+    calls: list[tuple[Decimal, int, int]]
     """Cost in US dollars, end in nanoseconds, sequence number."""
-    first: list[float]
-    base: float = 0.0
-    """Median of the first costs."""
+    first: list[Decimal]
     count: int = 0
     heard: int = 0
+
+    @property
+    def base(self) -> float:
+        """Median of the first costs."""
+        return float(median(self.first))
 
 
 class _Fit(msgspec.Struct, frozen=True):
@@ -115,10 +120,12 @@ class CostRunaway(Detector[CostRunawayConfig]):
     halt_reason: ClassVar[str | None] = "cost_runaway"
     Config: ClassVar[type[msgspec.Struct]] = CostRunawayConfig
 
+    __slots__ = ("_heard", "_lines", "_open", "_spend_told")
+
     def __init__(self, config: CostRunawayConfig) -> None:
         super().__init__(config)
-        self._lines: dict[tuple[str | None, str | None], _Line] = {}
-        self._open: tuple[str | None, str | None] | None = None
+        self._lines: dict[_Name, _Line] | None = None
+        self._open: _Name | None = None
         self._heard = 0
         self._spend_told = (False, False, False)
 
@@ -176,19 +183,22 @@ class CostRunaway(Detector[CostRunawayConfig]):
             return None
         self._heard += 1
         name = (step.agent, step.model or step.name)
-        line = self._lines.get(name) or self._begin(name)
+        if self._lines is None:
+            self._lines = {}
+        line = self._lines.get(name) or self._begin(self._lines, name)
         line.heard = self._heard
         line.count += 1
-        cost = float(step.cost_usd)
-        line.calls.append((cost, step.ended_ns, step.seq))
+        calls = line.calls
+        calls.append((step.cost_usd, step.ended_ns, step.seq))
+        if len(calls) > self.config.window_steps:
+            del calls[0]
         if len(line.first) < self.config.min_steps // 2:
-            line.first.append(cost)
-            line.base = median(line.first)
+            line.first.append(step.cost_usd)
         if line.count % self.config.every_steps or line.count < self.config.min_steps:
             return None
-        if self._open is None and not self._near(cost, line, context):
+        if self._open is None and not self._near(float(step.cost_usd), line, context):
             return None
-        fit = _fit([each[0] for each in line.calls])
+        fit = _fit([float(each[0]) for each in line.calls])
         if fit.slope > 0 and fit.growth >= self.config.min_growth and fit.concordance >= self.config.min_concordance:
             signal = self._judge(name, line, fit, context)
             if signal is not None:
@@ -199,10 +209,10 @@ class CostRunaway(Detector[CostRunawayConfig]):
             return CLEAR
         return None
 
-    def _begin(self, name: tuple[str | None, str | None]) -> _Line:
-        if len(self._lines) >= _LINES:
-            del self._lines[min(self._lines, key=lambda each: self._lines[each].heard)]
-        line = self._lines[name] = _Line(deque(maxlen=self.config.window_steps), [])
+    def _begin(self, lines: dict[_Name, _Line], name: _Name) -> _Line:
+        if len(lines) >= _LINES:
+            del lines[min(lines, key=lambda each: lines[each].heard)]
+        line = lines[name] = _Line([], [])
         return line
 
     def _near(self, cost: float, line: _Line, context: Context) -> bool:
@@ -211,7 +221,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             return cost >= self.config.min_cost_usd and cost * 2 >= self.config.warn_multiple * line.base
         return cost * 2 * self.config.warn_steps_left >= float(context.ceiling_usd - context.cost_usd)
 
-    def _judge(self, name: tuple[str | None, str | None], line: _Line, fit: _Fit, context: Context) -> Signal | None:
+    def _judge(self, name: _Name, line: _Line, fit: _Fit, context: Context) -> Signal | None:
         config = self.config
         multiple = fit.level / max(line.base, 1e-9)
         left = None
@@ -255,7 +265,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
         )
 
     @staticmethod
-    def _evidence(name: tuple[str | None, str | None], line: _Line, fit: _Fit, context: Context) -> dict[str, Any]:
+    def _evidence(name: _Name, line: _Line, fit: _Fit, context: Context) -> dict[str, Any]:
         return {
             "agent": name[0],
             "model": name[1],
@@ -265,7 +275,7 @@ class CostRunaway(Detector[CostRunawayConfig]):
             "concordance": round(fit.concordance, 3),
             "cost_usd": str(context.cost_usd),
             "ceiling_usd": None if context.ceiling_usd is None else str(context.ceiling_usd),
-            "costs": [{"seq": seq, "cost_usd": round(cost, 6)} for cost, _, seq in line.calls][-8:],
+            "costs": [{"seq": seq, "cost_usd": round(float(cost), 6)} for cost, _, seq in line.calls][-8:],
         }
 
 

@@ -27,6 +27,11 @@ _REFUSED: Final = re.compile(
     r"\b(?:invalid|incorrect|missing|bad)[ _-](?:\w+[ _-])?(?:api[ _-]?key|token|credentials?)\b|\binvalid_(?:grant|token|client)\b|"
     r"\bcertificate[ _](?:verify[ _]failed|has expired|is not yet valid)\b|\bx509\b|\bssl[ :]*certificate"
 )
+_SIGNS: Final = (
+    *("401", "403", "unauthori", "authenticat", "expired", "revoked", "rejected", "certificate", "x509"),
+    *("invalid", "incorrect", "missing", "bad"),
+)
+"""One of these is in every text that `_REFUSED` finds something in."""
 
 
 class CredentialFailureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,16 +81,20 @@ class CredentialFailure(Detector[CredentialFailureConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL, StepKind.RETRIEVAL, StepKind.LLM})
     Config: ClassVar[type[msgspec.Struct]] = CredentialFailureConfig
 
+    __slots__ = ("_open", "_refused")
+
     def __init__(self, config: CredentialFailureConfig) -> None:
         super().__init__(config)
-        self._refused: dict[str, _Refused] = {}
+        self._refused: dict[str, _Refused] | None = None
         self._open: str | None = None
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — the answer says it all
         """Counts a refusal, and answers from the third on."""
         if not refused(step):
-            return self._let_in(step) if self._refused and not step.error else None
+            return self._let_in(step, self._refused) if self._refused and not step.error else None
         name = f"{step.kind.value}:{step.name}"
+        if self._refused is None:
+            self._refused = {}
         one = self._refused.get(name)
         if one is None:
             if len(self._refused) >= _TOOLS:
@@ -113,10 +122,10 @@ class CredentialFailure(Detector[CredentialFailureConfig]):
             evidence_level=EvidenceLevel.CONTENT if message else EvidenceLevel.STRUCTURE,
         )
 
-    def _let_in(self, step: Step) -> Answer:
+    def _let_in(self, step: Step, known: dict[str, _Refused]) -> Answer:
         name = f"{step.kind.value}:{step.name}"
-        if name in self._refused:
-            del self._refused[name]
+        if name in known:
+            del known[name]
             if name == self._open:
                 self._open = None
                 return CLEAR
@@ -130,12 +139,18 @@ def refused(step: Step) -> bool:
     >>> refused(tool("crm", result="Error: token expired")), refused(tool("crm", result="12 tokens used"))
     (True, False)
     """
-    if step.error:
-        if step.error_class is not None and step.error_class is not ErrorClass.OTHER:
-            return step.error_class is ErrorClass.AUTH
-        texts = (step.error_message, step.error_type, step.result)
-    elif step.error is None and step.result and len(step.result) <= _SHORT and step.kind is not StepKind.LLM:
-        texts = (step.result, None, None)
-    else:
+    if not step.error:
+        result = step.result
+        read = result is not None and step.error is None and len(result) <= _SHORT and step.kind is not StepKind.LLM
+        return read and _says_so(result)
+    if step.error_class is not None and step.error_class is not ErrorClass.OTHER:
+        return step.error_class is ErrorClass.AUTH
+    return any(map(_says_so, (step.error_message, step.error_type, step.result)))
+
+
+def _says_so(text: str | None) -> bool:
+    """Whether the beginning of `text` uses words of refusal. Most texts have none of `_SIGNS`, which are quicker to look for."""
+    if not text:
         return False
-    return any(text is not None and _REFUSED.search(text[:_READ].lower()) is not None for text in texts)
+    beginning = text[:_READ].lower()
+    return any(map(beginning.__contains__, _SIGNS)) and _REFUSED.search(beginning) is not None

@@ -84,9 +84,11 @@ class ExactLoop(Detector[ExactLoopConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.LLM}
     Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
 
+    __slots__ = ("_index", "_open", "_runs", "_shape", "_shape_count", "_shape_since", "_told")
+
     def __init__(self, config: ExactLoopConfig) -> None:
         super().__init__(config)
-        self._runs: dict[tuple[str, int], _Run] = {}
+        self._runs: dict[tuple[str, int], _Run] | None = None
         self._index = 0
         self._open: tuple[str, int] | None = None
         self._told: tuple[tuple[str, int], bool, bool] | None = None
@@ -103,13 +105,16 @@ class ExactLoop(Detector[ExactLoopConfig]):
         self._index += 1
         first = features.same_call_as
         if first is None or features.same_result_as is None:
-            return self._moved(features)
+            return self._moved(features, self._runs) if self._runs else None
         identity = (features.key, first)
+        if self._runs is None:
+            self._runs = {}
         run = self._runs.get(identity)
         if run is None or self._index - run.last_index > self.config.gap_calls:
-            run = self._begin(identity, first)
+            run = self._begin(self._runs, identity, first)
         elif run.last_index < self._index - 1:
-            run.pure = run.pure and self._quiet_before()
+            # two calls that take turns are as stuck as one
+            run.pure = run.pure and any(other.last_index == self._index - 1 for other in self._runs.values())
         run.pure = run.pure and features.same_outcome  # answers that come and go are a draw, not a standstill
         run.calls += 1
         run.count += 1
@@ -117,31 +122,25 @@ class ExactLoop(Detector[ExactLoopConfig]):
         run.steps.append(step.seq)
         return self._judge(run, identity, features)
 
-    def _begin(self, identity: tuple[str, int], first_seq: int) -> _Run:
-        self._runs.pop(identity, None)
-        if len(self._runs) >= _RUNS:
-            del self._runs[next(iter(self._runs))]
-        run = self._runs[identity] = _Run(first_seq, self._index, deque([first_seq], maxlen=12))
+    def _begin(self, runs: dict[tuple[str, int], _Run], identity: tuple[str, int], first_seq: int) -> _Run:
+        runs.pop(identity, None)
+        if len(runs) >= _RUNS:
+            del runs[next(iter(runs))]
+        run = runs[identity] = _Run(first_seq, self._index, deque([first_seq], maxlen=12))
         return run
 
-    def _quiet_before(self) -> bool:
-        """Whether the call before belongs to another run: two calls that take turns are as stuck as one."""
-        return any(run.last_index == self._index - 1 for run in self._runs.values())
-
-    def _moved(self, features: StepFeatures) -> Answer:
+    def _moved(self, features: StepFeatures, runs: dict[tuple[str, int], _Run]) -> Answer:
         """A new call, or a known one with another outcome: every run loses a round if it brought something."""
-        if not self._runs:
-            return None
         if features.same_call_as is not None:
-            self._runs.pop((features.key or "", features.same_call_as), None)
+            runs.pop((features.key or "", features.same_call_as), None)
         brought = 1.0 if features.writes and features.argument_news else min(1.0, 2 * (features.result_novelty or 0.0))
         if brought > 0.2:
-            for run in self._runs.values():
+            for run in runs.values():
                 run.count = max(0.0, run.count - brought)
                 run.pure = False
         if self._open is None:
             return None
-        run_open = self._runs.get(self._open)
+        run_open = runs.get(self._open)
         if run_open is None or run_open.count < self.config.warn_calls - 1 or self._index - run_open.last_index > self.config.gap_calls:
             self._open = self._told = None
             return CLEAR

@@ -221,19 +221,22 @@ class FeatureState:
         tools[key] = tool
         return tool
 
-    def _learn(self, tool: _Tool, shown: str, new: frozenset[bytes]) -> None:
-        """Remembers the words of a result, `new` those that the young generation did not have."""
+    def _learn(self, tool: _Tool, shown: str, brought: frozenset[bytes]) -> None:
+        """Remembers the words that a result `brought`."""
         tool.results += 1
-        if not new:
+        if not brought:
             return
-        self._remembered += len(new)
-        young = tool.words()
+        young = tool.young
         if young:
-            young.update(new)
+            self._remembered -= len(young)
+            young |= brought
+            self._remembered += len(young)
         elif len(shown) <= KEPT_CHARS:
-            tool.unread, tool.unread_words = shown, len(new)
+            tool.unread, tool.unread_words = shown, len(brought)
+            self._remembered += len(brought)
         else:
-            tool.young = set(new)
+            tool.young = set(brought)
+            self._remembered += len(brought)
         if self._remembered > WORDS:
             for each in self._tools.values():
                 each.old, each.young = each.words(), None
@@ -310,17 +313,22 @@ class FeatureState:
         shown = clip(result, RESULT_CHARS)
         brought = tokens(shown) if shown else _NO_WORDS
         total = len(brought)
-        young = tool.words()
-        unknown = brought - young if young else brought
-        new = unknown - tool.old if tool.old else unknown
-        if new and arguments and (len(new) * 2 < total or total <= ECHO_WORDS):
-            new -= tokens(call.arguments)
-        if new and not first and len(new) * 2 < total:
-            unmasked = tokens(mask(shown))
-            new &= unmasked
-            total = len(unmasked)
-        novelty = len(new) / total if total else 0.0
-        self._learn(tool, shown, unknown)
+        young, old = tool.words(), tool.old
+        known = brought & young if young else _NO_WORDS
+        if old:
+            known |= brought & old
+        count = total - len(known)
+        if count and (count * 2 < total or total <= ECHO_WORDS):
+            new = brought - known
+            if arguments:
+                new -= tokens(call.arguments)
+            if new and not first and len(new) * 2 < total:
+                unmasked = tokens(mask(shown))
+                new &= unmasked
+                total = len(unmasked)
+            count = len(new)
+        novelty = count / total if total else 0.0
+        self._learn(tool, shown, brought)
         stale = not first and novelty <= LITTLE_NOVELTY
         if not stale and same is None:
             _remember(calls, call)
@@ -330,7 +338,7 @@ class FeatureState:
                 argument_similarity=similarity,
                 similar_to=similar.seq if similar else None,
                 result_novelty=novelty,
-                new_words=len(new),
+                new_words=count,
                 result_words=total,
                 first=first,
                 failed=step.error is True,
@@ -346,7 +354,7 @@ class FeatureState:
             similar_to=similar.seq if similar else None,
             same_call_as=same,
             result_novelty=novelty,
-            new_words=len(new),
+            new_words=count,
             result_words=total,
             first=first,
             result_similarity=shared,

@@ -1,6 +1,6 @@
 """Runs the detectors of one session and turns their answers into findings."""
 
-from collections import deque
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
@@ -11,17 +11,18 @@ import msgspec
 from detectors import DETECTORS
 from detectors.base import Answer, Clear, Context, Detector, Signal
 from detectors.calibration import calibrated
+from detectors.episodes import Episode, Record
 from detectors.features import FeatureState, StepFeatures
-from detectors.model import Finding, SessionKey, Severity, Step, StepKind, Tick, Versions, finding_id
-
-_EPISODES: Final = 8
-"""Episodes of each detector remembered, to recognise them when steps are replayed."""
+from detectors.model import Finding, SessionKey, Step, StepKind, Tick, Versions, finding_id
+from detectors.plan import BASELINE, GONE, HALT, Gone, plan_of
 
 _ORDINALS: Final = 512
 """Steps whose number in the session is remembered."""
 
 _NUMBER_BYTES: Final = 100
 """What detectors keep of each step, on average, and its number."""
+_NO_VERSIONS: Final = Versions()
+_DEFAULTS: Final[Mapping[str, Any]] = {}
 
 OnError = Callable[[str, Step | Tick, Exception], None]
 """Called with the detector's name, what it was looking at, and what it raised."""
@@ -33,47 +34,22 @@ def _usual(config: type[msgspec.Struct]) -> msgspec.Struct:
     return config()
 
 
-class Episode(msgspec.Struct):
-    """One stretch during which a detector's pattern held, and the worst that was reported of it."""
-
-    number: int
-    first_seq: int
-    last_seq: int
-    severity: Severity
-    halt_eligible: bool
-    open: bool = True
-
-
-class _Watch:
-    """One detector of the session and its episodes."""
-
-    __slots__ = ("config", "detector", "episodes", "kind", "latest", "mode")
-
-    def __init__(self, kind: type[Detector[Any]], config: msgspec.Struct, mode: str) -> None:
-        self.kind = kind
-        self.config = config
-        self.mode = mode
-        self.detector = kind(config)
-        self.episodes: deque[Episode] = deque(maxlen=_EPISODES)
-        self.latest = 0
-
-    def current(self) -> Episode | None:
-        if self.episodes and self.episodes[-1].open:
-            return self.episodes[-1]
-        return next((each for each in reversed(self.episodes) if each.open), None)
-
-    def covering(self, signal: Signal, seq: int) -> Episode | None:
-        """Finds the remembered episode that overlaps the steps of `signal`."""
-        return next((each for each in reversed(self.episodes) if each.first_seq <= seq and signal.first_step_seq <= each.last_seq), None)
-
-
 class DetectorHost:
     """Holds, for one session, what its detectors remember, and owns the rule of episodes.
 
     A signal with no open episode opens the next one and makes a finding; a worse severity, or halting becoming justified,
     makes the finding again under the same id; `CLEAR` closes the episode. A detector that raises is dropped for the session
     and reported to `on_error`; nothing propagates. Everything but `on_error` survives pickling.
+
+    There is one to every live session, so what it holds is made when it is first needed: a detector at the first step it is
+    shown, a record of episodes at the first signal.
     """
+
+    __slots__ = (
+        *("context", "dropped", "numbered", "on_error", "session", "versions", "workflow_id"),
+        *("_configs", "_detectors", "_features", "_known", "_last_seq", "_modes", "_plan"),
+        *("_recent", "_records", "_released_seq", "_replaying"),
+    )
 
     def __init__(
         self,
@@ -89,31 +65,40 @@ class DetectorHost:
         polling_tools: frozenset[str] = frozenset(),
         on_error: OnError | None = None,
     ) -> None:
-        """Starts every detector of `detectors`.
+        """Watches with every detector of `detectors`.
 
-        `configs` and `modes` are by detector name: a missing config is the default one, a missing mode is `shadow`.
+        `configs` and `modes` are by detector name: a missing config is the default one, a missing mode is `shadow`. Both are
+        kept as they are, not copied: share them between sessions, and do not change them.
         """
         self.session = session
-        self.versions = versions if versions is not None else Versions()
+        self.versions = versions if versions is not None else _NO_VERSIONS
         self.workflow_id = workflow_id
         self.on_error = on_error
         self.context = Context(agent_type=agent_type, ceiling_usd=ceiling_usd, polling_tools=polling_tools)
-        self.dropped: set[str] = set()
-        self._features = FeatureState()
-        self._watches = {
-            kind.name: _Watch(kind, (configs or {}).get(kind.name) or _usual(kind.Config), (modes or {}).get(kind.name, "shadow"))
-            for kind in detectors
-        }
-        self._by_kind = self._dispatch()
+        self.dropped: frozenset[str] = frozenset()
         self.numbered = 0
         """Steps of every kind the session has had: the number people know the latest step by. The owner may correct it."""
-        self._recent: deque[int] = deque(maxlen=_ORDINALS)
+        self._plan = plan_of(tuple(detectors))
+        self._configs: Mapping[str, msgspec.Struct] = configs if configs is not None else _DEFAULTS
+        self._modes: Mapping[str, str] = modes if modes is not None else _DEFAULTS
+        self._features = FeatureState()
+        self._detectors: list[Detector[Any] | None] = [None] * len(self._plan.kinds)
+        self._known = 0
+        """What is known of the session that some detectors need: `BASELINE`, `HALT`, or both added up."""
+        self._records: dict[str, Record] = {}
+        self._recent: array[int] = array("q")
+        """Sequence numbers of the latest steps, at least `_ORDINALS` of them."""
         self._released_seq = -1
         self._last_seq = -1
         self._replaying = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"on_error": None}
+        slots = {name: getattr(self, name) for name in DetectorHost.__slots__}
+        return slots | getattr(self, "__dict__", {}) | {"on_error": None, "_plan": self._plan.kinds}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, plan_of(value) if name == "_plan" else value)
 
     def observe(
         self, step: Step, *, cost_usd: Decimal | None = None, steps: int | None = None, count: bool = True
@@ -130,21 +115,21 @@ class DetectorHost:
             context.cost_usd = cost_usd
         if steps is not None:
             context.steps = steps
-        self._last_seq = max(self._last_seq, step.seq)
         self._number(step.seq)
         return self._feed(step)
 
     def tick(self, tick: Tick) -> list[Finding]:
         """Tells every detector that time passed."""
         found: list[Finding] = []
-        for watch in list(self._watches.values()):
+        for place in self._plan.ticking:
+            detector = self._detectors[place] or self._make(place)
             try:
-                answer = watch.detector.tick(tick, self.context)
+                answer = detector.tick(tick, self.context)
             except Exception as error:  # noqa: BLE001 — one broken detector must not stop the others
-                self._drop(watch, tick, error)
+                self._drop(place, tick, error)
                 continue
             if answer is not None:
-                self._take(watch, answer, tick, found)
+                self._take(self._plan.kinds[place], answer, tick, found)
         return found
 
     def rebuild(self, steps: Iterable[Step]) -> list[Finding]:
@@ -156,62 +141,81 @@ class DetectorHost:
         """
         replayed = list(steps)
         self._features = type(self._features)()
-        for watch in self._watches.values():
-            watch.detector = watch.kind(watch.config)
-            for episode in watch.episodes:
-                episode.open = False
+        self._forget()
         context = self.context
         final = (context.steps, context.llm_calls, context.tool_calls, context.tokens, context.cost_usd)
         self._rewind(replayed)
         if replayed:
             self.numbered = max(0, self._ordinal(replayed[0].seq) - 1)
-        self._recent.clear()
+        del self._recent[:]
         found: list[Finding] = []
         self._replaying = True
         for step in replayed:
             self._count(step)
             self._number(step.seq)
-            found += self._feed(step, detect=step.seq > self._released_seq)[1]
-            self._last_seq = max(self._last_seq, step.seq)
+            if step.seq > self._released_seq:
+                found += self._feed(step)[1]
+            else:
+                self._features.observe(step)
         self._replaying = False
         context.steps, context.llm_calls, context.tool_calls, context.tokens, context.cost_usd = final
         return found
 
     def release(self, grace_steps: int) -> None:
         """Closes every episode, forgets what detectors have seen, and reports nothing for the next `grace_steps` counted steps."""
-        for watch in self._watches.values():
-            watch.detector = watch.kind(watch.config)
-            for episode in watch.episodes:
-                episode.open = False
+        self._forget()
         self._released_seq = self._last_seq
         self.context.halted_at_ns = None
         self.context.grace_until_step = self.context.steps + grace_steps
 
     def set_modes(self, modes: Mapping[str, str]) -> None:
         """Changes how far findings may go from here on; a detector not named keeps its mode."""
-        for name, watch in self._watches.items():
-            watch.mode = modes.get(name, watch.mode)
+        self._modes = modes if self._plan.places.keys() <= modes.keys() else {**self._modes, **modes}
+
+    def recall(self, detector: str) -> Record | None:
+        """The record of one detector's episodes; None where it does not watch, or was dropped."""
+        if detector not in self._plan.places or detector in self.dropped:
+            return None
+        record = self._records.get(detector)
+        if record is None:
+            record = self._records[detector] = Record()
+        return record
 
     def open_episodes(self) -> dict[str, Episode]:
         """Returns the open episode of each detector that has one."""
-        current = {name: watch.current() for name, watch in self._watches.items()}
+        current = {name: record.current() for name, record in self._records.items()}
         return {name: episode for name, episode in current.items() if episode is not None}
 
     def weight(self) -> int:
         """Bytes that what is remembered of the session takes, roughly, beyond what a host takes before its first step."""
         return self._features.weight() + _NUMBER_BYTES * len(self._recent)
 
-    def _dispatch(self) -> dict[StepKind, tuple[_Watch, ...]]:
-        return {kind: tuple(watch for watch in self._watches.values() if kind in watch.kind.kinds) for kind in StepKind}
+    def _forget(self) -> None:
+        """Drops what detectors remember, and closes every episode."""
+        self._detectors = [each if isinstance(each, Gone) else None for each in self._detectors]
+        self._known = 0
+        for record in self._records.values():
+            for episode in record.episodes:
+                episode.open = False
+
+    def _make(self, place: int) -> Detector[Any]:
+        kind = self._plan.kinds[place]
+        made = self._detectors[place] = kind(self._configs.get(kind.name) or _usual(kind.Config))
+        return made
 
     def _number(self, seq: int) -> None:
+        self._last_seq = max(self._last_seq, seq)
         self.numbered += 1
-        self._recent.append(seq)
+        recent = self._recent
+        recent.append(seq)
+        if len(recent) >= 2 * _ORDINALS:
+            del recent[:-_ORDINALS]
 
     def _ordinal(self, seq: int) -> int:
         """Which of the session's steps `seq` is, from 1; the nearest remembered one for a step not remembered."""
-        known = len(self._recent)
-        before = sum(1 for each in self._recent if each <= seq)
+        recent = self._recent[-_ORDINALS:]
+        known = len(recent)
+        before = sum(1 for each in recent if each <= seq)
         return max(1, self.numbered - known + before) if known else 0
 
     def _count(self, step: Step) -> None:
@@ -238,69 +242,73 @@ class DetectorHost:
         known = sum((step.cost_usd for step in replayed if step.cost_usd is not None), Decimal(0))
         context.cost_usd = max(Decimal(0), context.cost_usd - known)
 
-    def _feed(self, step: Step, *, detect: bool = True) -> tuple[StepFeatures, list[Finding]]:
+    def _feed(self, step: Step) -> tuple[StepFeatures, list[Finding]]:
         features = self._features.observe(step)
         found: list[Finding] = []
-        if not detect:
-            return features, found
-        context = self.context
-        broken: list[tuple[_Watch, Exception]] = []
-        for watch in self._by_kind[step.kind]:
+        context, plan, detectors = self.context, self._plan, self._detectors
+        if context.baseline is not None:
+            self._known |= BASELINE
+        if context.halted_at_ns is not None:
+            self._known |= HALT
+        broken: dict[int, Exception] | None = None
+        for place in plan.shown[self._known][step.kind]:
             try:
-                answer = watch.detector.observe(step, features, context)
+                answer = (detectors[place] or self._make(place)).observe(step, features, context)
             except Exception as error:  # noqa: BLE001 — one broken detector must not stop the others
-                broken.append((watch, error))
+                broken = {**(broken or {}), place: error}
                 continue
             if answer is not None:
-                self._take(watch, answer, step, found)
-        for watch, raised in broken:
-            self._drop(watch, step, raised)
+                self._take(plan.kinds[place], answer, step, found)
+        if broken:
+            for place, raised in broken.items():
+                self._drop(place, step, raised)
         return features, found
 
-    def _drop(self, watch: _Watch, seen: Step | Tick, error: Exception) -> None:
-        name = watch.kind.name
-        del self._watches[name]
-        self._by_kind = self._dispatch()
-        self.dropped.add(name)
+    def _drop(self, place: int, seen: Step | Tick, error: Exception) -> None:
+        name = self._plan.kinds[place].name
+        self._detectors[place] = GONE
+        self._records.pop(name, None)
+        self.dropped |= {name}
         if self.on_error is not None:
             self.on_error(name, seen, error)
 
-    def _take(self, watch: _Watch, answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
+    def _take(self, kind: type[Detector[Any]], answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
         """Applies the rule of episodes to one answer."""
-        episode = watch.current()
+        record = self._records.get(kind.name)
+        episode = None if record is None else record.current()
         if isinstance(answer, Clear):
             if episode is not None:
                 episode.open = False
             return
-        if answer is None or 0 < self.context.grace_until_step >= self.context.steps or self._told_better(watch, answer):
+        if answer is None or 0 < self.context.grace_until_step >= self.context.steps or self._told_better(kind, answer):
             return
+        if record is None:
+            record = self._records[kind.name] = Record()
         if episode is None:
-            episode = watch.covering(answer, seen.seq) if self._replaying else None
+            episode = record.covering(answer, seen.seq) if self._replaying else None
         if episode is None:
-            watch.latest += 1
-            episode = Episode(watch.latest, answer.first_step_seq, seen.seq, answer.severity, answer.halt_eligible)
-            watch.episodes.append(episode)
-            found.append(self._finding(watch, episode, answer, seen))
+            episode = Episode(record.latest + 1, answer.first_step_seq, seen.seq, answer.severity, answer.halt_eligible)
+            record.add(episode)
+            found.append(self._finding(kind, episode, answer, seen))
             return
         episode.open = True
         episode.last_seq = max(episode.last_seq, seen.seq)
         if answer.severity.rank > episode.severity.rank or (answer.halt_eligible and not episode.halt_eligible):
             episode.severity = max(episode.severity, answer.severity, key=lambda severity: severity.rank)
             episode.halt_eligible = episode.halt_eligible or answer.halt_eligible
-            found.append(self._finding(watch, episode, answer, seen))
+            found.append(self._finding(kind, episode, answer, seen))
 
-    def _told_better(self, watch: _Watch, signal: Signal) -> bool:
+    def _told_better(self, kind: type[Detector[Any]], signal: Signal) -> bool:
         """Whether a detector that says the same more precisely has an open finding that is as bad."""
-        for name in watch.kind.yields_to:
-            other = self._watches.get(name)
-            episode = other.current() if other is not None and other.episodes else None
+        for name in kind.yields_to:
+            other = self._records.get(name)
+            episode = other.current() if other is not None else None
             if episode is None or episode.severity.rank < signal.severity.rank or signal.halt_eligible > episode.halt_eligible:
                 continue
             return True
         return False
 
-    def _finding(self, watch: _Watch, episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
-        kind = watch.kind
+    def _finding(self, kind: type[Detector[Any]], episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
         score = calibrated(kind.name, episode.severity, halt_eligible=episode.halt_eligible, evidence_level=signal.evidence_level)
         return Finding(
             id=finding_id(self.session, kind.name, episode.number),
@@ -322,7 +330,7 @@ class DetectorHost:
             summary=signal.summary,
             evidence=signal.evidence | {"strength": round(signal.score, 4)},
             threshold=signal.threshold,
-            mode=watch.mode,
+            mode=self._modes.get(kind.name, "shadow"),
             episode=episode.number,
             agent_type=self.context.agent_type,
             versions=self.versions,

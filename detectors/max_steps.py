@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from detectors.base import Answer, Context, Detector, Signal
+from detectors.base import Answer, Context, Detector, Need, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 
@@ -55,7 +55,10 @@ class MaxSteps(Detector[MaxStepsConfig]):
     name: ClassVar[str] = "max_steps"
     halt_reason: ClassVar[str | None] = "max_steps"
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.AGENT}
+    needs: ClassVar[Need | None] = "baseline"
     Config: ClassVar[type[msgspec.Struct]] = MaxStepsConfig
+
+    __slots__ = ("_told",)
 
     def __init__(self, config: MaxStepsConfig) -> None:
         super().__init__(config)

@@ -69,11 +69,13 @@ class NoProgress(Detector[NoProgressConfig]):
     yields_to: ClassVar[tuple[str, ...]] = ("retry_storm", "ping_pong", "exact_loop", "soft_loop")
     Config: ClassVar[type[msgspec.Struct]] = NoProgressConfig
 
+    __slots__ = ("_calls", "_since", "_still", "_told")
+
     def __init__(self, config: NoProgressConfig) -> None:
         super().__init__(config)
         self._still = 0
         self._since = 0
-        self._calls: deque[tuple[int, StepFeatures]] = deque(maxlen=_CALLS)
+        self._calls: deque[tuple[int, StepFeatures]] | None = None
         self._told: bool | None = None
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
@@ -87,6 +89,8 @@ class NoProgress(Detector[NoProgressConfig]):
                 self._told = None
                 return CLEAR
             return None
+        if self._calls is None:
+            self._calls = deque(maxlen=_CALLS)
         if not self._still:
             self._since = step.seq
             self._calls.clear()
@@ -99,7 +103,7 @@ class NoProgress(Detector[NoProgressConfig]):
         if critical == self._told:
             return None
         self._told = critical
-        return self._signal(critical=critical)
+        return self._signal(self._calls, critical=critical)
 
     def _lists(self, features: StepFeatures) -> bool:
         """Whether the call goes through a list and its result may well be alike for each item."""
@@ -118,9 +122,9 @@ class NoProgress(Detector[NoProgressConfig]):
         config = self.config
         return novelty > config.max_novelty or features.new_words > config.max_new_words
 
-    def _signal(self, *, critical: bool) -> Signal:
+    def _signal(self, calls: deque[tuple[int, StepFeatures]], *, critical: bool) -> Signal:
         config = self.config
-        often = Counter((features.key or "").partition(":")[2] for _, features in self._calls).most_common(3)
+        often = Counter((features.key or "").partition(":")[2] for _, features in calls).most_common(3)
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             score=min(1.0, self._still / (2 * config.critical_steps)),
@@ -136,7 +140,7 @@ class NoProgress(Detector[NoProgressConfig]):
                         "result": quote(features.result, _QUOTE),
                         "new_words": features.new_words,
                     }
-                    for seq, features in self._calls
+                    for seq, features in calls
                 ],
             },
             threshold={"critical_steps": float(config.critical_steps)} if critical else {"warn_steps": float(config.warn_steps)},

@@ -86,7 +86,7 @@ class PingPong(Detector[PingPongConfig]):
 
     >>> from detectors.testing import agent, run, session
     >>> turns = ["The schema is yours to choose.", "You choose the schema, please.", "I would rather wait for your schema.",
-    ...          "Happy to go on once you have a schema.", "As said, the schema should come from you.", "It is your call, the schema."]
+    ...          "Happy to go on ring you have a schema.", "As said, the schema should come from you.", "It is your call, the schema."]
     >>> talk = [agent(("coder", "planner")[n % 2], turns[n % 6 - 1], turns[n % 6]) for n in range(12)]
     >>> [(step.seq, signal.severity.value, signal.halt_eligible) for step, signal in run(PingPong, session(*talk))]
     [(7, 'warning', False), (8, 'critical', False), (11, 'critical', True)]
@@ -107,19 +107,25 @@ class PingPong(Detector[PingPongConfig]):
     Config: ClassVar[type[msgspec.Struct]] = PingPongConfig
     memory_steps: ClassVar[int] = 128
 
+    __slots__ = (
+        *("_answers", "_handed_in_words", "_idle", "_moves", "_old", "_parties", "_talk_told", "_young"),
+        *("_bare", "_bare_told", "_round"),
+    )
+
     def __init__(self, config: PingPongConfig) -> None:
         super().__init__(config)
-        self._parties: dict[str, set[str]] = {}
+        self._parties: dict[str, set[str]] | None = None
         """What each party has been asked."""
-        self._answers: deque[frozenset[str]] = deque(maxlen=2)
+        self._answers: tuple[frozenset[str], ...] = ()
+        """The last two."""
         self._handed_in_words = False
-        self._young: set[str] = set()
-        self._old: set[str] = set()
-        self._moves: deque[_Move] = deque(maxlen=_MOVES)
+        self._young: set[str] | None = None
+        self._old: set[str] | None = None
+        self._moves: deque[_Move] | None = None
         self._idle = 0.0
         self._talk_told: tuple[bool, bool] | None = None
-        self._round = _Round()
-        self._bare = _Round()
+        self._round: _Round | None = None
+        self._bare: _Round | None = None
         self._bare_told = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
@@ -148,11 +154,12 @@ class PingPong(Detector[PingPongConfig]):
             return self._bare_move(step, party)
         if step.kind is StepKind.AGENT and not self._handed_in_words:
             self._handed_in_words = True
-            self._parties.clear()
+            self._parties = None
         return self._turn(step, party, asked, answered or "", features)
 
     def _turn(self, step: Step, party: str, asked: str | None, answered: str, features: StepFeatures) -> Answer:
-        config = self.config
+        if self._parties is None:
+            self._parties = {}
         asks = self._parties.get(party)
         known = asks is not None
         if asks is None:
@@ -161,13 +168,18 @@ class PingPong(Detector[PingPongConfig]):
                 self._parties[party] = asks
         if len(self._parties) < 2:
             return None  # one agent is no exchange, and most sessions have one
+        if self._moves is None:
+            self._moves = deque(maxlen=_MOVES)
+        config = self.config
         ask, answer = substance(asked) if asked else frozenset(), substance(answered)
         errand = ask.difference(asks, *self._answers)
         if len(asks) < _ASKED:
             asks |= ask
-        self._answers.append(answer)
+        self._answers = (*self._answers[-1:], answer)
         self._hear(ask)
-        news = [word for word in answer if word not in self._young and word not in self._old]
+        news = answer - self._young if self._young else answer
+        if self._old:
+            news -= self._old
         self._hear(answer)
         idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=any(map(is_figure, news)))
         if idle and features.failed:
@@ -179,7 +191,7 @@ class PingPong(Detector[PingPongConfig]):
             self._idle = 0.0
         else:
             self._idle = max(0.0, self._idle - config.setback)
-        return self._talk()
+        return self._talk(self._moves)
 
     def _idleness(self, news: int, said: int, *, figures: bool) -> float:
         if figures:
@@ -190,13 +202,16 @@ class PingPong(Detector[PingPongConfig]):
         return self.config.max_news if news <= self.config.few_news else 0.0
 
     def _hear(self, said: frozenset[str]) -> None:
-        self._young |= said
+        if self._young is None:
+            self._young = set(said)
+        else:
+            self._young |= said
         if len(self._young) > _HEARD:
-            self._old, self._young = self._young, set()
+            self._old, self._young = self._young, None
 
-    def _talk(self) -> Answer:
+    def _talk(self, moves: deque[_Move]) -> Answer:
         config = self.config
-        idle = [move for move in self._moves if move.idle]
+        idle = [move for move in moves if move.idle]
         if self._idle < config.warn_idle_moves or len({move.party for move in idle}) < 2:
             if self._talk_told is not None and self._idle < config.warn_idle_moves / 2:
                 self._talk_told = None
@@ -204,14 +219,14 @@ class PingPong(Detector[PingPongConfig]):
             return None
         critical = self._idle >= config.critical_idle_moves
         level = (critical, self._idle >= config.halt_idle_moves)
-        if level == self._talk_told or not self._moves[-1].idle:
+        if level == self._talk_told or not moves[-1].idle:
             return None
         self._talk_told = level
         parties = list(dict.fromkeys(move.party for move in idle))
         return Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             score=min(1.0, self._idle / (2 * config.critical_idle_moves)),
-            summary=f"{_names(parties)} hand the same thing round: {len(idle)} of their last {len(self._moves)} turns said nothing new.",
+            summary=f"{_names(parties)} hand the same thing round: {len(idle)} of their last {len(moves)} turns said nothing new.",
             evidence={
                 "idle_moves": round(self._idle, 2),
                 "parties": [quote(party, 60) for party in parties],
@@ -223,7 +238,7 @@ class PingPong(Detector[PingPongConfig]):
                         "new_words": m.news,
                         "idle": round(m.idle, 2),
                     }
-                    for m in self._moves
+                    for m in moves
                 ],
             },
             threshold={"critical_idle_moves": config.critical_idle_moves} if critical else {"warn_idle_moves": config.warn_idle_moves},
@@ -235,6 +250,8 @@ class PingPong(Detector[PingPongConfig]):
         """Counts hand-overs of which only the names are known."""
         if step.kind is StepKind.AGENT:
             return None  # without content a parent's span cannot be told from its child's
+        if self._bare is None:
+            self._bare = _Round([], [])
         length = self._bare.add(party, step.seq)
         if length < self.config.warn_moves_without_content:
             self._bare_told = False
@@ -258,28 +275,30 @@ class PingPong(Detector[PingPongConfig]):
     def _tool(self, step: Step, features: StepFeatures) -> Answer:
         """A call of a tool: it ends the exchange if it brought something, and may be part of a round of tools if not."""
         novelty = features.result_novelty
-        if self._bare.since:
-            self._bare = _Round()
+        self._bare = None
         if novelty is None or features.polls:
             return None
+        ring = self._round
+        if ring is None:
+            ring = self._round = _Round([], [])
         if novelty > _SOME_NOVELTY or features.first or not _stale(features):
             if self._idle > 0 and (novelty > _SOME_NOVELTY or features.argument_news):
                 # what models say between calls is not handed to each other unless spans say so
                 self._idle = max(0.0, self._idle - self.config.setback) if self._handed_in_words else 0.0
-            return self._round.begin(features.key or "", step.seq)
-        length = self._round.add(features.key or "", step.seq)
-        if length < max(self.config.critical_tool_calls, self._round.period) or self._round.period < 2:
+            return ring.begin(features.key or "", step.seq)
+        length = ring.add(features.key or "", step.seq)
+        if length < max(self.config.critical_tool_calls, ring.period) or ring.period < 2:
             return None
         halt = length >= self.config.halt_tool_calls
-        if self._round.told == halt:
+        if ring.told == halt:
             return None
-        self._round.told = halt
-        keys = [key.partition(":")[2] for key in self._round.members()]
+        ring.told = halt
+        keys = [key.partition(":")[2] for key in ring.members()]
         evidence: dict[str, Any] = {
             "tools": [quote(key, 60) for key in keys],
-            "period": self._round.period,
+            "period": ring.period,
             "repeated_calls": length,
-            "seqs": list(self._round.seqs),
+            "seqs": list(ring.seqs),
             "arguments": quote(features.arguments, _QUOTE),
             "result": quote(features.result, _QUOTE),
         }
@@ -289,7 +308,7 @@ class PingPong(Detector[PingPongConfig]):
             summary=f"{_names(keys)} are called in turn, {length} calls after the first round, and nothing new comes back.",
             evidence=evidence,
             threshold={"critical_tool_calls": float(self.config.critical_tool_calls)},
-            first_step_seq=self._round.since,
+            first_step_seq=ring.since,
             halt_eligible=halt,
         )
 
@@ -300,49 +319,49 @@ def _hands_over(tool: str) -> bool:
     return _HANDS_OVER.search(tool.lower()) is not None
 
 
-class _Round:
+class _Round(msgspec.Struct, gc=False):
     """Names that follow each other, and how long they have done so in a fixed round of two to six."""
 
-    __slots__ = ("_matches", "_names", "period", "seqs", "since", "told")
-
-    def __init__(self) -> None:
-        self._names: deque[str] = deque(maxlen=_LONGEST)
-        self._matches: list[int] | None = None
-        self.seqs: deque[int] = deque(maxlen=_MOVES)
-        self.since = 0
-        self.period = 0
-        self.told: bool | None = None
+    names: list[str]
+    seqs: list[int]
+    matches: list[int] | None = None
+    since: int = 0
+    period: int = 0
+    told: bool | None = None
 
     def members(self) -> list[str]:
         """The distinct names of the round, in order."""
-        return list(dict.fromkeys(list(self._names)[-self.period :]))
+        return list(dict.fromkeys(self.names[-self.period :]))
 
     def begin(self, name: str, seq: int) -> Answer:
         """Notes a name that can only be the first time through. CLEAR where a round that was told of ends."""
         told, self.told = self.told, None
-        self._matches = None
-        self._names.append(name)
-        self.seqs.append(seq)
+        self.matches = None
+        self._note(name, seq)
         return None if told is None else CLEAR
 
     def add(self, name: str, seq: int) -> int:
         """Returns how many names repeat the round so far, the first time through not included."""
-        if self._matches is None:
-            self._matches = [0] * (_LONGEST + 1)
-        matches = self._matches
+        if self.matches is None:
+            self.matches = [0] * (_LONGEST + 1)
+        matches = self.matches
         self.period = best = 0
-        for period in range(2, min(_LONGEST, len(self._names)) + 1):
-            matches[period] = matches[period] + 1 if self._names[-period] == name else 0
+        for period in range(2, min(_LONGEST, len(self.names)) + 1):
+            matches[period] = matches[period] + 1 if self.names[-period] == name else 0
             if matches[period] > best:
                 best, self.period = matches[period], period
-        self._names.append(name)
-        self.seqs.append(seq)
+        self._note(name, seq)
         if self.since == 0 or best <= 1:
-            known = list(self.seqs)
-            self.since = known[-min(len(known), self.period + 1)]
+            self.since = self.seqs[-min(len(self.seqs), self.period + 1)]
         if best and len(set(self.members())) < 2:
             return 0  # one name over and over is no round
         return best
+
+    def _note(self, name: str, seq: int) -> None:
+        self.names.append(name)
+        self.seqs.append(seq)
+        if len(self.seqs) > _LONGEST:
+            del self.names[:-_LONGEST], self.seqs[:-_MOVES]
 
 
 def _stale(features: StepFeatures) -> bool:

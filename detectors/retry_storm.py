@@ -103,9 +103,11 @@ class RetryStorm(Detector[RetryStormConfig]):
     yields_to: ClassVar[tuple[str, ...]] = ("credential_failure",)
     Config: ClassVar[type[msgspec.Struct]] = RetryStormConfig
 
+    __slots__ = ("_index", "_open", "_runs", "_told")
+
     def __init__(self, config: RetryStormConfig) -> None:
         super().__init__(config)
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _Run] | None = None
         self._index = 0
         self._open: str | None = None
         self._told: tuple[bool, bool] | None = None
@@ -115,15 +117,17 @@ class RetryStorm(Detector[RetryStormConfig]):
         self._index += 1
         key = features.key
         if not features.failed or key is None:
-            return self._succeeded(key, features) if self._runs else None
+            return self._succeeded(key, features, self._runs) if self._runs else None
         if step.error is not True and (features.enumerates or features.polls):
             return None  # what reads like a failure may be an answer
         signature = mask((step.error_message or features.result)[:_QUOTE]) or step.error_type or ""
+        if self._runs is None:
+            self._runs = {}
         run = self._runs.get(key)
         if run is not None and self._index - run.last_index > self.config.gap_calls:
             run = None
         if run is None or not self._same_way(run, signature, step, features):
-            run = self._begin(key, signature, step, features)
+            run = self._begin(self._runs, key, signature, step, features)
         else:
             run.calls += 1
             run.count += self._weight(features)
@@ -137,13 +141,13 @@ class RetryStorm(Detector[RetryStormConfig]):
             run.broken, run.violation = run.broken + 1, wrong
         return self._judge(run, key, step, features)
 
-    def _begin(self, key: str, signature: str, step: Step, features: StepFeatures) -> _Run:
-        self._runs.pop(key, None)
-        if len(self._runs) >= _RUNS:
-            del self._runs[next(iter(self._runs))]
+    def _begin(self, runs: dict[str, _Run], key: str, signature: str, step: Step, features: StepFeatures) -> _Run:
+        runs.pop(key, None)
+        if len(runs) >= _RUNS:
+            del runs[next(iter(runs))]
         if self._open == key:
             self._open = self._told = None
-        run = self._runs[key] = _Run(step.seq, signature, step.error_class, deque([step.seq], maxlen=12))
+        run = runs[key] = _Run(step.seq, signature, step.error_class, deque([step.seq], maxlen=12))
         if step.error is not True and features.same_result_as is not None:
             # the first of its kind could not yet be told from an answer
             run.since, run.calls, run.count = features.same_result_as, 2, 2.0
@@ -167,24 +171,24 @@ class RetryStorm(Detector[RetryStormConfig]):
             return 1.0
         return self.config.item_weight if features.enumerates else self.config.changed_weight
 
-    def _succeeded(self, key: str | None, features: StepFeatures) -> Answer:
+    def _succeeded(self, key: str | None, features: StepFeatures, runs: dict[str, _Run]) -> Answer:
         """A success of the tool ends its run; of another tool it counts a little against every run."""
         novelty = features.result_novelty
-        if key in self._runs:
+        if key in runs:
             if novelty is not None and novelty <= self.config.max_novelty and not features.first and features.same_call_as is None:
                 # the same answer in other words: not known for a success, but something else was tried
-                run = self._runs[key]
+                run = runs[key]
                 if features.argument_news:
                     run.count, run.pure = max(0.0, run.count - 1.0), False
                 return None
-            del self._runs[key]
+            del runs[key]
         elif features.writes or (novelty is not None and novelty > self.config.max_novelty):
-            for run in self._runs.values():
+            for run in runs.values():
                 run.count = max(0.0, run.count - self.config.setback)
                 run.pure = False
         if self._open is None:
             return None
-        run_open = self._runs.get(self._open)
+        run_open = runs.get(self._open)
         if run_open is None or self._index - run_open.last_index > self.config.gap_calls:
             self._open = self._told = None
             return CLEAR

@@ -90,10 +90,14 @@ class SoftLoop(Detector[SoftLoopConfig]):
     Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
     memory_steps: ClassVar[int] = 64
 
+    __slots__ = ("_moved", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
+
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
-        self._window: deque[tuple[int, float, StepFeatures]] = deque(maxlen=config.window_calls)
-        self._stale: deque[bool] = deque(maxlen=config.halt_window_calls)
+        self._window: deque[tuple[int, float, StepFeatures]] | None = None
+        """Made at the first stale call: what came before it neither adds to the sum nor is told of."""
+        self._sure = 0
+        """A bit for each of the last `halt_window_calls` calls, the latest lowest: whether it was stale beyond doubt."""
         self._sum = 0.0
         self._unbroken = 0
         self._moved = False
@@ -111,7 +115,12 @@ class SoftLoop(Detector[SoftLoopConfig]):
         stale = self._staleness(features)
         if stale is None:
             return None
-        self._remember(step.seq, features, stale)
+        if self._window is None:
+            if stale <= 0:
+                self._moved = self._moved or stale < 0
+                return None
+            self._window = deque(maxlen=self.config.window_calls)
+        self._remember(self._window, step.seq, features, stale)
         if stale > 0 and self._sum >= self.config.warn_stale_calls:
             return self._tell()
         if self._told is not None and self._sum < self.config.warn_stale_calls / 2:
@@ -123,26 +132,26 @@ class SoftLoop(Detector[SoftLoopConfig]):
         """Signals a change of level at once, an unchanged one now and then: proof is dear to put together."""
         critical = self._sum >= self.config.critical_stale_calls
         config = self.config
-        level = (critical, critical and (self._unbroken >= config.halt_unbroken_calls or sum(self._stale) >= config.halt_stale_calls))
+        level = (critical, critical and (self._unbroken >= config.halt_unbroken_calls or self._sure.bit_count() >= config.halt_stale_calls))
         self._untold += 1
         if level == self._told and self._untold < _REMIND:
             return None
         self._told, self._untold = level, 0
         return self._signal(critical=critical, halt=level[1])
 
-    def _remember(self, seq: int, features: StepFeatures, stale: float) -> None:
-        self._window.append((seq, stale, features))
+    def _remember(self, window: deque[tuple[int, float, StepFeatures]], seq: int, features: StepFeatures, stale: float) -> None:
+        window.append((seq, stale, features))
         if stale < 0:
             self._moved = True
         sure = stale > 0 and (features.failed or not features.is_call or self._asked_before(features))
-        self._stale.append(sure)
+        self._sure = (self._sure << 1 | sure) & ((1 << self.config.halt_window_calls) - 1)
         if sure:
             self._unbroken += 1
         elif stale <= 0:
             self._unbroken = 0
         if stale > 0 or self._sum > 0:
             total = 0.0
-            for _, weight, _ in self._window:
+            for _, weight, _ in window:
                 total = total + weight if total + weight > 0 else 0.0  # progress makes up for what was, not for what will be
             self._sum = total
 
@@ -212,8 +221,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def _signal(self, *, critical: bool, halt: bool) -> Signal:
         config = self.config
-        stale = [(seq, features) for seq, weight, features in self._window if weight > 0]
-        looked_back = len(self._window) - next(n for n, (_, weight, _) in enumerate(self._window) if weight > 0)
+        window = self._window or ()
+        stale = [(seq, features) for seq, weight, features in window if weight > 0]
+        looked_back = len(window) - next(n for n, (_, weight, _) in enumerate(window) if weight > 0)
         often = Counter(features.key or "" for _, features in stale).most_common(2)
         what = " and ".join(quote(key.partition(":")[2] or key, 60) for key, _ in often)
         evidence: dict[str, Any] = {

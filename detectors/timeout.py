@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from detectors.base import Answer, Context, Detector, Signal
+from detectors.base import Answer, Context, Detector, Need, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 
@@ -52,7 +52,10 @@ class Timeout(Detector[TimeoutConfig]):
     name: ClassVar[str] = "timeout"
     halt_reason: ClassVar[str | None] = "timeout"
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.AGENT}
+    needs: ClassVar[Need | None] = "baseline"
     Config: ClassVar[type[msgspec.Struct]] = TimeoutConfig
+
+    __slots__ = ("_told",)
 
     def __init__(self, config: TimeoutConfig) -> None:
         super().__init__(config)

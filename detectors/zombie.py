@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from detectors.base import CLEAR, Answer, Context, Detector, Signal
+from detectors.base import CLEAR, Answer, Context, Detector, Need, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
@@ -53,7 +53,10 @@ class Zombie(Detector[ZombieConfig]):
     name: ClassVar[str] = "zombie"
     halt_reason: ClassVar[str | None] = None
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.AGENT}
+    needs: ClassVar[Need | None] = "halt"
     Config: ClassVar[type[msgspec.Struct]] = ZombieConfig
+
+    __slots__ = ("_first", "_generation", "_seqs", "_steps")
 
     def __init__(self, config: ZombieConfig) -> None:
         super().__init__(config)
