@@ -115,7 +115,7 @@ class Core:
     # Start and restart
 
     def _assembler(self) -> Assembler:
-        assembler = Assembler(price=self.prices.priced, first_seq=self.store.last_seq() + 1)
+        assembler = Assembler(price=self.prices.charge, first_seq=self.store.last_seq() + 1)
         tail = self.store.tail(RESTORED_EVENTS)
         assembler.restore(tail, self.store.parents(RESTORED_EVENTS))
         self._tail = tail

@@ -1,15 +1,12 @@
 """Whose a span is: sessions found, joined and merged; workflows connected."""
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
+from collector.bounded import Recent
 from collector.dialects.base import Fragment
-from collector.traces import Limits, SpanInfo, Trace, Traces, remember
+from collector.traces import PARENT_HOPS, Limits, SpanInfo, Trace, Traces
 from collector.workflows import Workflows
 from detectors.model import Event, Identified, SessionKey, SessionsMerged, TraceJoined, WorkflowJoined
-
-_LINKERS = 64
-"""Sessions that wait for a trace they link to."""
 
 
 class Ownership:
@@ -19,10 +16,10 @@ class Ownership:
         self._limits = limits
         self._seq = first_seq - 1
         self._traces = Traces(limits)
-        self._aliases: OrderedDict[SessionKey, SessionKey] = OrderedDict()
-        self._joins: OrderedDict[tuple[str, str], SessionKey] = OrderedDict()
+        self._aliases: Recent[SessionKey, SessionKey] = Recent(limits.ids)
+        self._joins: Recent[tuple[str, str], SessionKey] = Recent(limits.ids)
         self._workflows = Workflows(limits.ids, self._connected)
-        self._out: OrderedDict[int, Event] = OrderedDict()
+        self._out: dict[int, Event] = {}
 
     @property
     def last_seq(self) -> int:
@@ -41,8 +38,7 @@ class Ownership:
 
     def take(self) -> list[Event]:
         """The events since the last call, in order. Changes to a step that is still among them are already folded in."""
-        events = list(self._out.values())
-        self._out.clear()
+        events, self._out = list(self._out.values()), {}
         return events
 
     # Whose it is
@@ -53,15 +49,15 @@ class Ownership:
             key = into
         return key
 
-    def _place(self, trace: Trace | None, fragment: Fragment, explicit: SessionKey | None, info: SpanInfo | None) -> SessionKey | None:
-        if explicit is not None:
-            return explicit
-        if trace is None:
-            return None
-        if info is not None:
-            for _, above in trace.ancestors(info):
-                if above is not None and above.explicit is not None:
-                    return self.survivor(above.explicit)
+    def _place(self, trace: Trace, fragment: Fragment, info: SpanInfo | None) -> SessionKey | None:
+        """Whose a span is that names no session: of the nearest span above that does, else of its trace's."""
+        spans, above = trace.spans, info
+        for _ in range(PARENT_HOPS):
+            above = spans.get(above.parent) if above is not None and above.parent else None
+            if above is None:
+                break
+            if above.explicit is not None:
+                return self.survivor(above.explicit)
         if trace.bound is not None:
             return self.survivor(trace.bound)
         if trace.fallback is None:
@@ -72,8 +68,6 @@ class Ownership:
 
     def _bind(self, trace: Trace, explicit: SessionKey, at_ns: int) -> None:
         """The first explicit id of a trace claims what the trace said before without one."""
-        if trace.bound is not None:
-            return
         trace.bound = explicit
         self._emit(TraceJoined(seq=self._next(), session=explicit, trace_id=trace.trace_id))
         if trace.fallback is None:
@@ -87,7 +81,7 @@ class Ownership:
             self._workflows.connect(owner, explicit)
 
     def _merge(self, survivor: SessionKey, absorbed: SessionKey, at_ns: int) -> None:
-        remember(self._aliases, absorbed, survivor, self._limits.ids)
+        self._aliases.set(absorbed, survivor)
         self._emit(SessionsMerged(seq=self._next(), session=survivor, absorbed=absorbed, at_ns=at_ns))
         self._workflows.merge(survivor, absorbed)
         self._merged(survivor, absorbed)
@@ -98,7 +92,8 @@ class Ownership:
     def _join(self, tenant: str, fragment: Fragment, session: SessionKey) -> SessionKey:
         """Sessions without an id of their own that share a tool-call id are one."""
         for join in fragment.joins:
-            known = self._joins.get((tenant, join))
+            key = (tenant, join)
+            known = self._joins.get(key)
             if known is not None:
                 known = self.survivor(known)
                 if known != session and self._nameless(session):
@@ -106,7 +101,7 @@ class Ownership:
                     session = known
                 elif known != session and self._nameless(known):
                     self._merge(session, known, fragment.at_ns)
-            remember(self._joins, (tenant, join), session, self._limits.ids)
+            self._joins.set(key, session)
         return session
 
     def _nameless(self, key: SessionKey) -> bool:
@@ -117,25 +112,24 @@ class Ownership:
 
     def _touch(self, trace: Trace, session: SessionKey, at_ns: int) -> SessionKey:
         """Notes that the trace tells of the session, and connects it with what links to the trace."""
-        for linker in list(trace.linkers):
+        for linker in trace.linkers:
             session = self._related(self.survivor(linker), session, at_ns)
-        trace.linkers.clear()
+        trace.linkers = ()
         if session not in trace.sessions:
-            for other in trace.sessions:
-                self._workflows.connect(self.survivor(other), session)
-                break
-            trace.sessions[session] = None
+            if trace.sessions:
+                self._workflows.connect(self.survivor(trace.sessions[0]), session)
+            trace.tells_of(session)
         return session
 
     def _link(self, tenant: str, fragment: Fragment, session: SessionKey) -> SessionKey:
         """Connects the session with those of linked traces, or remembers to do so when they come."""
         for trace_id, _ in fragment.links:
-            other = self._traces.of(tenant, trace_id)
-            if other is None or trace_id == fragment.trace_id:
+            if not trace_id or trace_id == fragment.trace_id:
                 continue
-            if not other.sessions and len(other.linkers) < _LINKERS:
-                other.linkers[session] = None
-            for linked in list(other.sessions):
+            other = self._traces.of(tenant, trace_id)
+            if not other.sessions:
+                other.wait(session)
+            for linked in other.sessions:
                 session = self._related(self.survivor(linked), session, fragment.at_ns)
         return session
 
@@ -151,11 +145,10 @@ class Ownership:
 
     def _identify(self, session: SessionKey, conversation_id: str) -> None:
         """Notes a further name of the session; sessions of one name are one piece of work."""
-        others = self._workflows.identify(session, conversation_id)
-        if others is None:
-            return
-        self._emit(Identified(seq=self._next(), session=session, conversation_id=conversation_id))
-        for other in others[:1]:
+        news, other = self._workflows.identify(session, conversation_id)
+        if news:
+            self._emit(Identified(seq=self._next(), session=session, conversation_id=conversation_id))
+        if other is not None:
             self._workflows.connect(self.survivor(other), session)
 
     def _connected(self, session: SessionKey, workflow_id: str) -> None:

@@ -1,19 +1,20 @@
 """What a model call costs: the `genai-prices` table as it was shipped, and what the operator says instead.
 
-No network. Money is `Decimal` throughout: prices come as decimals per million tokens and counts are whole numbers, so that
-a cost is exact.
+No network. Money is exact: prices come as decimals per million tokens and counts are whole numbers, so a cost is computed in
+whole numbers of the smallest unit that any of the prices has, and becomes a `Decimal` at the end.
 """
 
 import hashlib
 import re
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from importlib.metadata import version as installed_version
 from typing import Any, Final, NamedTuple, Protocol
 
-import msgspec
 import orjson
 from genai_prices import data_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
@@ -21,8 +22,8 @@ from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateC
 from collector.errors import ConfigError
 from detectors.model import CostBasis, Step
 
-_MILLION: Final = Decimal(1_000_000)
-_THOUSAND: Final = Decimal(1_000)
+_PER_TOKENS: Final = 6
+"""Prices are per 10⁶ tokens."""
 _CACHED_MODELS: Final = 4096
 _MAX_NAME: Final = 256
 _REQUIRED: Final = ("input_per_million", "output_per_million")
@@ -50,21 +51,39 @@ class _Rates(NamedTuple):
     thousand_requests: _Price = None
 
 
-class _Counts(NamedTuple):
-    """Tokens of a call; the last three are parts of the first two."""
+class _Flat(NamedTuple):
+    """Rates of one tier in whole numbers: 10^`-digits` US dollars per million tokens.
+
+    A class of tokens without a price of its own has that of its whole; `requests` is what a call costs beside its tokens.
+    """
 
     input: int
     output: int
     read: int
     write: int
     reasoning: int
+    requests: int
+    digits: int
+    priced_input: bool
+    priced_output: bool
+
+
+class _Tariff(NamedTuple):
+    """Rates by the size of the input: `flats[n]` holds for more than `starts[n - 1]` input tokens, up to `starts[n]`."""
+
+    starts: tuple[int, ...]
+    flats: tuple[_Flat, ...]
 
 
 class _Found(NamedTuple):
     """What is known about one model name. Of `rates` the last whose constraint holds is in force, else the first."""
 
-    rates: tuple[tuple[_Constraint, _Rates], ...] = ()
+    rates: tuple[tuple[_Constraint, _Tariff], ...] = ()
     context_window: int | None = None
+
+
+Charge = tuple[Decimal | None, CostBasis, int | None]
+"""Cost of a call in US dollars, where the figure comes from, and how many tokens fit the model."""
 
 
 class OwnPrice(Protocol):
@@ -119,32 +138,27 @@ class Prices:
         """
         if input_tokens is None or output_tokens is None or not model:
             return None, CostBasis.UNMETERED
-        found = self._find(provider, model)
-        if not found.rates:
-            return None, CostBasis.UNMETERED
-        read = min(cached_input_tokens or 0, input_tokens)
-        write = min(cache_write_tokens or 0, input_tokens - read)
-        counts = _Counts(input_tokens, output_tokens, read, write, min(reasoning_tokens or 0, output_tokens))
-        total = _cost(_in_force(found.rates, at_ns), counts)
-        return (None, CostBasis.UNMETERED) if total is None else (_plain(total), CostBasis.COMPUTED)
+        rates = self._find(provider, model).rates
+        parts = (cached_input_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0)
+        total = _cost(_in_force(rates, at_ns), input_tokens, output_tokens, parts) if rates else None
+        return total, CostBasis.UNMETERED if total is None else CostBasis.COMPUTED
 
     def context_window(self, provider: str | None, model: str | None) -> int | None:
         """Tokens that fit the model; None where nobody says."""
         return self._find(provider, model).context_window if model else None
 
-    def priced(self, step: Step) -> Step:
-        """The step with cost, cost basis and context window."""
-        cost, basis = self.price(
-            step.provider,
-            step.model,
-            input_tokens=step.input_tokens,
-            output_tokens=step.output_tokens,
-            cached_input_tokens=step.cached_input_tokens,
-            cache_write_tokens=step.cache_write_tokens,
-            reasoning_tokens=step.reasoning_tokens,
-            at_ns=step.started_ns,
-        )
-        return msgspec.structs.replace(step, cost_usd=cost, cost_basis=basis, context_window=self.context_window(step.provider, step.model))
+    def charge(self, step: Step) -> Charge:
+        """What the model call costs by the table, and the context window of its model."""
+        model, input_tokens, output_tokens = step.model, step.input_tokens, step.output_tokens
+        if not model:
+            return None, CostBasis.UNMETERED, None
+        found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
+        if input_tokens is None or output_tokens is None or not found.rates:
+            return None, CostBasis.UNMETERED, found.context_window
+        tariff = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
+        parts = (step.cached_input_tokens or 0, step.cache_write_tokens or 0, step.reasoning_tokens or 0)
+        total = _cost(tariff, input_tokens, output_tokens, parts)
+        return total, CostBasis.UNMETERED if total is None else CostBasis.COMPUTED, found.context_window
 
     def _find(self, provider: str | None, model: str) -> _Found:
         if len(model) > _MAX_NAME:
@@ -165,7 +179,7 @@ class Prices:
         if window is None and entry is not None:
             window = entry[1].context_window or self._window_elsewhere(entry[0], names)
         if override is not None:
-            return _Found(((None, override),), window)
+            return _Found(((None, _tariff(override)),), window)
         return _Found(_rates(entry[1]) if entry is not None else (), window)
 
     def _candidates(self, provider: str | None, name: str) -> Iterator[tuple[Provider, ModelInfo]]:
@@ -221,25 +235,46 @@ def _names(model: str) -> Iterator[str]:
         name = shorter
 
 
-def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, _Rates], ...]:
+def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, _Tariff], ...]:
     prices = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
     return tuple(
         (
             item.constraint,
-            _Rates(
-                item.prices.input_mtok,
-                item.prices.output_mtok,
-                item.prices.cache_read_mtok,
-                item.prices.cache_write_mtok,
-                item.prices.output_reasoning_mtok,
-                item.prices.requests_kcount,
+            _tariff(
+                _Rates(
+                    item.prices.input_mtok,
+                    item.prices.output_mtok,
+                    item.prices.cache_read_mtok,
+                    item.prices.cache_write_mtok,
+                    item.prices.output_reasoning_mtok,
+                    item.prices.requests_kcount,
+                )
             ),
         )
         for item in prices
     )
 
 
-def _in_force(rates: tuple[tuple[_Constraint, _Rates], ...], at_ns: int) -> _Rates:
+def _tariff(rates: _Rates) -> _Tariff:
+    starts = tuple(sorted({tier.start for price in rates if isinstance(price, TieredPrices) for tier in price.tiers}))
+    return _Tariff(starts, tuple(_flat(rates, above) for above in (0, *(start + 1 for start in starts))))
+
+
+def _flat(rates: _Rates, input_tokens: int) -> _Flat:
+    prices = [_rate(price, input_tokens) for price in rates]
+    digits = max([0, *(-int(price.as_tuple().exponent) for price in prices if price is not None)])
+
+    def whole(price: Decimal | None, otherwise: int) -> int:
+        return otherwise if price is None else int(Fraction(price) * 10**digits)
+
+    price_in, price_out = whole(prices[0], 0), whole(prices[1], 0)
+    parts = (whole(prices[2], price_in), whole(prices[3], price_in), whole(prices[4], price_out))
+    # As if a thousand calls were a million tokens.
+    requests = whole(prices[5], 0) * 1_000
+    return _Flat(price_in, price_out, *parts, requests, digits, prices[0] is not None, prices[1] is not None)
+
+
+def _in_force(rates: tuple[tuple[_Constraint, _Tariff], ...], at_ns: int) -> _Tariff:
     if len(rates) > 1:
         at = datetime.fromtimestamp(max(0, at_ns) // 1_000_000_000, UTC)
         for constraint, found in reversed(rates):
@@ -248,26 +283,27 @@ def _in_force(rates: tuple[tuple[_Constraint, _Rates], ...], at_ns: int) -> _Rat
     return rates[0][1]
 
 
-def _cost(rates: _Rates, counts: _Counts) -> Decimal | None:
+def _cost(tariff: _Tariff, input_tokens: int, output_tokens: int, parts: tuple[int, int, int]) -> Decimal | None:
     """Cost of a call; None where tokens were used that the table has no price for.
 
-    A class of tokens without a price of its own costs what its whole costs.
+    `parts`: of the input read from a cache and written to one, of the output reasoning.
     """
-    price_in, price_out = _rate(rates.input, counts.input), _rate(rates.output, counts.input)
-    if (price_in is None and counts.input) or (price_out is None and counts.output):
+    read, write, reasoning = parts
+    flat = tariff.flats[bisect_left(tariff.starts, input_tokens)]
+    if (input_tokens and not flat.priced_input) or (output_tokens and not flat.priced_output):
         return None
-    price_in, price_out = price_in or Decimal(0), price_out or Decimal(0)
-    total = price_in * (counts.input - counts.read - counts.write) + price_out * (counts.output - counts.reasoning)
-    for count, price, whole in (
-        (counts.read, rates.read, price_in),
-        (counts.write, rates.write, price_in),
-        (counts.reasoning, rates.reasoning, price_out),
-    ):
-        if count:
-            own = _rate(price, counts.input)
-            total += count * (whole if own is None else own)
-    per_thousand = _rate(rates.thousand_requests, counts.input)
-    return total / _MILLION + (per_thousand / _THOUSAND if per_thousand else 0)
+    read = min(read, input_tokens)
+    write = min(write, input_tokens - read)
+    reasoning = min(reasoning, output_tokens)
+    total = (
+        flat.input * (input_tokens - read - write)
+        + flat.output * (output_tokens - reasoning)
+        + flat.read * read
+        + flat.write * write
+        + flat.reasoning * reasoning
+        + flat.requests
+    )
+    return _dollars(total, flat.digits + _PER_TOKENS)
 
 
 def _rate(price: _Price, input_tokens: int) -> Decimal | None:
@@ -277,10 +313,16 @@ def _rate(price: _Price, input_tokens: int) -> Decimal | None:
     return price
 
 
-def _plain(amount: Decimal) -> Decimal:
-    """Without trailing zeros and without an exponent."""
-    text = f"{amount:f}"
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+def _dollars(total: int, digits: int) -> Decimal:
+    """`total` × 10^`-digits` without trailing zeros and without an exponent above zero.
+
+    >>> _dollars(1_310_000, 9), _dollars(3_000, 2)
+    (Decimal('0.00131'), Decimal('30'))
+    """
+    text = str(total)
+    short = text.rstrip("0")
+    behind = digits - len(text) + len(short)
+    return Decimal(f"{short}E-{behind}") if short and behind > 0 else Decimal(total // 10**digits)
 
 
 def _override(model: str, own: OwnPrice | Mapping[str, Any]) -> _Rates:

@@ -7,12 +7,15 @@ match, and the changes are handed back. See docs/dialects.md for who leaves out 
 """
 
 from collections import OrderedDict
+from typing import Final
 
 import msgspec
 
+from collector.bounded import remember
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.tool_matching import (
     CLOSED,
+    EMPTY,
     OPEN,
     Ask,
     Change,
@@ -24,36 +27,66 @@ from collector.tool_matching import (
     parted,
     settle,
     told,
+    weight,
 )
-from collector.traces import remember
 from detectors.model import SessionKey, Step, StepKind
 
 __all__ = ["Change", "ToolCalls"]
 
 
-class ToolCalls:
-    """Matches requests, records and outcomes within each session. Bounded in sessions and in calls per session."""
+_REWEIGHED: Final = 32_768
+"""What a session grew by is not looked at before it is so many bytes."""
+_FORGET_EVERY: Final = 16
 
-    def __init__(self, sessions: int) -> None:
+
+class ToolCalls:
+    """Matches requests, records and outcomes within each session. Bounded in sessions, in calls per session and in bytes."""
+
+    def __init__(self, sessions: int, size: int) -> None:
         self._limit = sessions
+        self._bytes = size
         self._sessions: OrderedDict[SessionKey, SessionCalls] = OrderedDict()
+        self.size = 0
+        """Bytes held, roughly."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
 
     def _of(self, key: SessionKey) -> SessionCalls:
         found = self._sessions.get(key)
         if found is None:
-            found = self._sessions[key] = SessionCalls([], [], OrderedDict(), OrderedDict(), OrderedDict(), OrderedDict())
+            found = self._sessions[key] = SessionCalls()
+            self._grew(found, EMPTY)
             if len(self._sessions) > self._limit:
-                self._sessions.popitem(last=False)
+                self._forget()
         else:
             self._sessions.move_to_end(key)
         return found
+
+    def _grew(self, session: SessionCalls, size: int) -> None:
+        """Keeps within bytes. What a session lets go of shows when it grew by half and is weighed anew."""
+        session.size += size
+        session.added += size
+        self.size += size
+        if session.added > _REWEIGHED and session.added > session.size // 2:
+            before, session.size, session.added = session.size, session.weigh(), 0
+            self.size += session.size - before
+        while self.size > self._bytes and len(self._sessions) > 1:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Of all sessions the one whose tools were heard of longest ago."""
+        _, gone = self._sessions.popitem(last=False)
+        self.size -= gone.size
 
     def merge(self, survivor: SessionKey, absorbed: SessionKey) -> list[Change]:
         """Moves what is known of `absorbed` to `survivor`."""
         gone = self._sessions.pop(absorbed, None)
         if gone is None:
             return []
+        self.size -= gone.size
         kept = self._of(survivor)
+        self._grew(kept, gone.size)
         kept.asks, kept.loose = gone.asks + kept.asks, gone.loose + kept.loose
         for call_id, record in gone.known.items():
             kept.known.setdefault(call_id, record)
@@ -85,6 +118,7 @@ class ToolCalls:
                 repeated.seq, repeated.place, repeated.started_ns, repeated.ended_ns = step.seq, place, step.started_ns, step.ended_ns
                 changes += settle(session, repeated.name)
         remember(session.askers, step.seq, None, CLOSED)
+        self._grew(session, sum(weight(ask.arguments) for ask in fresh))
         for ask in fresh:
             session.asks.append(ask)
             if ask.call_id in session.known:
@@ -100,18 +134,23 @@ class ToolCalls:
         record = Record(
             step.seq, step.call_id, step.name, step.arguments, step.result is not None, step.error, step.started_ns, step.ended_ns
         )
+        self._grew(session, weight(step.arguments))
         changes: list[Change] = []
         if step.call_id:
             remember(session.known, step.call_id, record, CLOSED)
-            ask = next((one for one in session.asks if one.call_id == step.call_id), None)
-            if ask is not None:
-                loose = ask.record is not None
-                changes += closed(session, ask)
-                changes += settle(session, ask.name) if loose else []
-            changes += told(session, step.call_id)
+            if session.asks:
+                ask = next((one for one in session.asks if one.call_id == step.call_id), None)
+                if ask is not None:
+                    loose = ask.record is not None
+                    changes += closed(session, ask)
+                    changes += settle(session, ask.name) if loose else []
+            if session.outcomes:
+                changes += told(session, step.call_id)
         else:
             session.loose.append(record)
             changes += settle(session, step.name)
+        if not changes:
+            return step, changes
         for change in [change for change in changes if change.seq == step.seq and change.facts]:
             step = msgspec.structs.replace(step, **(change.facts or {}))
             changes.remove(change)
@@ -164,16 +203,17 @@ class ToolCalls:
             # The call's own record says all that the prompt could.
             return []
         known = session.outcomes.get(answer.call_id)
-        stub = _told_in(key, fragment)
-        if known is not None and known.model.started_ns <= stub.started_ns:
+        if known is not None and known.model.started_ns <= (fragment.at_ns if fragment.step is None else fragment.step.started_ns):
             return []
+        stub = _told_in(key, fragment)
         if known is not None:
             known.model = stub
             when = {field: getattr(stub, field) for field in ("started_ns", "ended_ns", "trace_id", "span_id", "parent_span_id", "agent")}
             changes = [Change(known.seq, facts=when)] if known.seq else []
         else:
             remember(session.outcomes, answer.call_id, Outcome(answer, stub), CLOSED)
-            if len(session.outcomes) > OPEN:
+            self._grew(session, 2 * weight(answer.result))
+            if len(session.outcomes) > OPEN and len(session.outcomes) % _FORGET_EVERY == 0:
                 forget_outcomes(session)
             changes = []
         changes += told(session, answer.call_id)
@@ -184,6 +224,7 @@ class ToolCalls:
             # The prompt repeats the request too; the model call that made it did not tell, or comes later.
             ask = Ask(answer.call_id, answer.name, answer.arguments, 0, 0, 0, 0)
             session.asks.append(ask)
+            self._grew(session, weight(answer.arguments))
         return changes + (settle(session, ask.name) if ask is not None else [])
 
     def stands_in(self, key: SessionKey, step: Step) -> None:

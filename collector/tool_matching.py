@@ -1,15 +1,15 @@
 """How a session's requests for tool calls, records of them and their outcomes are matched."""
 
-from collections import OrderedDict
 from collections.abc import Iterator
+from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
+from collector.bounded import remember
 from collector.dialects.base import ToolAnswer
 from collector.dialects.steps import Ending, failed
-from collector.traces import remember
 from detectors.model import Step
 
 OPEN: Final = 64
@@ -18,6 +18,12 @@ _MATCHED: Final = 16
 """Matched pairs of one tool that may still be matched otherwise."""
 CLOSED: Final = 256
 """Call ids whose record is known."""
+EMPTY: Final = 1_000
+"""Bytes that a session without any calls takes, roughly."""
+_ENTRY: Final = 400
+_ID: Final = 200
+_HEAVY: Final = 2**20
+"""Beyond so many bytes a session keeps the arguments of its newest records only."""
 _NOT_PARSED: Final = object()
 _KEPT_CHARS: Final = 16_384
 """Longer arguments are compared as text only."""
@@ -58,6 +64,8 @@ class Record(msgspec.Struct, eq=False):
     ended_ns: int
     parsed: Any = _NOT_PARSED
     ask: Ask | None = None
+    forgotten: bool = False
+    """The text of the arguments was let go of: they stay as the step has them."""
 
 
 class Outcome(msgspec.Struct, eq=False):
@@ -74,20 +82,42 @@ class SessionCalls(msgspec.Struct):
     asks: list[Ask] = []
     loose: list[Record] = []
     """Records without a call id of their own."""
-    known: OrderedDict[str, Record] = OrderedDict()
+    known: dict[str, Record] = {}
     """Records by their own call id."""
-    outcomes: OrderedDict[str, Outcome] = OrderedDict()
-    settled: OrderedDict[str, None] = OrderedDict()
+    outcomes: dict[str, Outcome] = {}
+    settled: dict[str, None] = {}
     """Call ids of requests that were matched for good."""
-    askers: OrderedDict[int, None] = OrderedDict()
+    askers: dict[int, None] = {}
     """Model calls whose requests were noted."""
+    size: int = 0
+    """Bytes held, roughly: weighed now and then, and what was added since."""
+    added: int = 0
+
+    def weigh(self) -> int:
+        """Bytes held; of a session that holds much, after the texts of its older records were let go of."""
+        for record in list(self.known.values())[:-OPEN] if self.size > _HEAVY else ():
+            if record.arguments is not None:
+                record.arguments, record.parsed, record.forgotten = None, None, True
+        records = (*self.known.values(), *self.loose)
+        return (
+            EMPTY
+            + sum(weight(record.arguments) for record in records)
+            + sum(weight(ask.arguments) for ask in self.asks)
+            + sum(2 * weight(outcome.answer.result) for outcome in self.outcomes.values())
+            + _ID * (len(self.settled) + len(self.askers))
+        )
+
+
+def weight(text: str | None) -> int:
+    """Bytes that a request, a record or an outcome with this text takes, roughly."""
+    return _ENTRY if text is None else _ENTRY + getsizeof(text)
 
 
 def forget_outcomes(session: SessionCalls) -> None:
     """Lets go of the text of the oldest outcomes; that they were told stays known as long as their steps are."""
     open_ids = {ask.call_id for ask in session.asks}
     for call_id, outcome in list(session.outcomes.items())[:-OPEN]:
-        if outcome.seq or call_id not in open_ids:
+        if outcome.answer.result is not None and (outcome.seq or call_id not in open_ids):
             outcome.answer = msgspec.structs.replace(outcome.answer, result=None)
 
 
@@ -115,6 +145,9 @@ def closed(session: SessionCalls, ask: Ask) -> list[Change]:
     remember(session.settled, ask.call_id or "", None, CLOSED)
     changes = [*parted(ask), *_taken_back(session, ask)]
     record.ask, ask.record = ask, record
+    if record.forgotten:
+        ask.arguments = ask.parsed = None
+        return changes
     arguments = _arguments(record, ask)
     if record.arguments is None or arguments == record.arguments:
         # Enough is known: nothing needs the text any more.
@@ -190,6 +223,8 @@ def _pair(session: SessionCalls, records: list[Record], asks: list[Ask], fits: A
 
 def _facts(record: Record) -> dict[str, Any]:
     ask = record.ask
+    if record.forgotten:
+        return {"call_id": ask.call_id if ask is not None else None}
     return {"call_id": ask.call_id if ask is not None else None, "arguments": record.arguments if ask is None else _arguments(record, ask)}
 
 

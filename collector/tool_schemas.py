@@ -1,13 +1,12 @@
 """Notices when a tool's definition is offered for the first time, or another than before, and says so in the stream."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from collector.bounded import remember
 from collector.dialects.base import Fragment
 from collector.knowledge import Knowledge
-from collector.traces import remember
 from detectors.model import SchemaRegistered
 
 _OFFERS: Final = 2_000
@@ -24,8 +23,8 @@ class ToolSchemas:
     def __init__(self, knowledge: Knowledge, agent_type: Callable[[str | None, str | None], str]) -> None:
         self._knowledge = knowledge
         self._agent_type = agent_type
-        self._offers: OrderedDict[tuple[str | None, str | None], tuple[tuple[str, str], ...]] = OrderedDict()
-        self._told: OrderedDict[tuple[str, str], tuple[str, int]] = OrderedDict()
+        self._offers: dict[tuple[str | None, str | None], tuple[tuple[str, str], ...]] = {}
+        self._told: dict[tuple[str, str], tuple[str, int]] = {}
 
     def forget(self) -> None:
         """Falls back on what the stream holds, after a commit that failed."""

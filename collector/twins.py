@@ -1,15 +1,14 @@
 """Records of the very same call by two instrumentations: how they are found, and which of them is believed."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
+from collector.bounded import Recent
 from collector.dialects.base import Fragment
 from collector.folding import fill
-from collector.traces import remember
 from detectors.model import Step, StepKind
 
-_PER_KEY = 8
+_PER_MARK = 8
 """Records that are alike and remembered at once: as many calls may run side by side."""
 
 _SLACK_NS = 50_000_000
@@ -22,69 +21,79 @@ class _Known(NamedTuple):
     authority: int
 
 
+class Marks(NamedTuple):
+    """What twins have in common, as hashes: the id that the record shares with its twins, and what it says. 0 is none."""
+
+    id: int
+    likeness: int
+
+
 class Twins:
     """Remembers records of calls by the ids they share with their twins, and where they have none by what they say."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._by_key: OrderedDict[Hashable | None, tuple[_Known, ...]] = OrderedDict()
+        self._by_mark: Recent[int, tuple[_Known, ...]] = Recent(limit)
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._by_mark)
 
-    def note(self, tenant: str, fragment: Fragment, step: Step) -> None:
+    def note(self, marks: Marks, fragment: Fragment, step: Step) -> None:
         """Remembers a record that became the step."""
-        known = _Known(step.seq, fragment.source, fragment.authority)
-        if fragment.twin_key:
-            remember(self._by_key, (tenant, step.kind, fragment.twin_key), (known,), self._limit)
-        if fragment.source and (likeness := _likeness(tenant, step)) is not None:
-            others = self._by_key.get(likeness, ())
-            remember(self._by_key, likeness, (*others[1 - _PER_KEY :], known), self._limit)
+        alone = (_Known(step.seq, fragment.source, fragment.authority),)
+        if marks.id:
+            self._by_mark.set(marks.id, alone)
+        if marks.likeness:
+            others = self._by_mark.get(marks.likeness)
+            self._by_mark.set(marks.likeness, alone if others is None else others[1 - _PER_MARK :] + alone)
 
     def restore(self, tenant: str, step: Step) -> None:
         """After a restart: the ids of a recorded step."""
         twin_key = step.call_id if step.kind is StepKind.TOOL else step.response_id
         if twin_key:
-            remember(self._by_key, (tenant, step.kind, twin_key), (_Known(step.seq, "", 0),), self._limit)
+            self._by_mark.set(hash((tenant, step.kind, twin_key)), (_Known(step.seq, "", 0),))
 
-    def of(self, tenant: str, fragment: Fragment, step: Step, steps: Mapping[int, Step], nested: Callable[[Step], bool]) -> Step | None:
+    def of(
+        self, marks: Marks, fragment: Fragment, step: Step, steps: Callable[[int], Step | None], nested: Callable[[Step], bool]
+    ) -> Step | None:
         """The step of another record of this very call; None where there is none.
 
         Where one span stands above the other they are no twins: then the outer one wraps the inner one.
         """
-        for known in self._by_key.get((tenant, step.kind, fragment.twin_key), ()) if fragment.twin_key else ():
-            one = steps.get(known.seq)
+        for known in (self._by_mark.get(marks.id) or ()) if marks.id else ():
+            one = steps(known.seq)
             # The same id at another time is a sender that reuses ids, not a twin.
             if one is not None and one.started_ns <= step.ended_ns and step.started_ns <= one.ended_ns:
                 return one
-        for known in reversed(self._by_key.get(_likeness(tenant, step), ())) if fragment.source else ():
-            one = steps.get(known.seq) if known.source != fragment.source else None
+        for known in reversed(self._by_mark.get(marks.likeness) or ()) if marks.likeness else ():
+            one = steps(known.seq) if known.source != fragment.source else None
             if one is not None and _may_be_one(one, step) and not nested(one):
                 return one
         return None
 
-    def step_of(self, tenant: str, kind: StepKind, twin_key: str | None, steps: Mapping[int, Step]) -> Step | None:
+    def step_of(self, tenant: str, kind: StepKind, twin_key: str | None, steps: Callable[[int], Step | None]) -> Step | None:
         """The step known by this id; None where there is none."""
-        found = self._by_key.get((tenant, kind, twin_key), ()) if twin_key else ()
-        return next((steps[one.seq] for one in found if one.seq in steps), None)
+        found = self._by_mark.get(hash((tenant, kind, twin_key))) if twin_key else None
+        return next((step for one in found or () if (step := steps(one.seq)) is not None), None)
 
-    def combined(self, tenant: str, fragment: Fragment, known: Step, step: Step) -> Step:
+    def combined(self, marks: Marks, fragment: Fragment, known: Step, step: Step) -> Step:
         """What is known of a call from two records: the more believed one's facts, else those of the one that ended first."""
-        keys = ((tenant, step.kind, fragment.twin_key), _likeness(tenant, step))
-        believed = next((one.authority for key in keys for one in self._by_key.get(key, ()) if one.seq == known.seq), 0)
+        records = (one for mark in marks for one in self._by_mark.get(mark) or ())
+        believed = next((one.authority for one in records if one.seq == known.seq), 0)
         if (fragment.authority, -step.ended_ns, step.span_id) > (believed, -known.ended_ns, known.span_id):
             return fill(step, known, seq=known.seq, session=known.session)
         return fill(known, step)
 
 
-def _likeness(tenant: str, step: Step) -> Hashable | None:
-    if step.kind is not StepKind.LLM:
-        return None
-    if step.error is True and not step.response_id:
-        return (tenant, "failed", step.service_name, step.service_instance)
-    if step.input_tokens and step.output_tokens and step.trace_id:
-        return (tenant, "said", step.trace_id, step.input_tokens, step.output_tokens)
-    return None
+def marks_of(tenant: str, fragment: Fragment, step: Step) -> Marks | None:
+    """What a twin of this record would have too; None where nothing could show that one is."""
+    by_id = hash((tenant, step.kind, fragment.twin_key)) if fragment.twin_key else 0
+    likeness = 0
+    if step.kind is StepKind.LLM and fragment.source:
+        if step.error is True and not step.response_id:
+            likeness = hash((tenant, "failed", step.service_name, step.service_instance))
+        elif step.input_tokens and step.output_tokens and step.trace_id:
+            likeness = hash((tenant, step.trace_id, step.input_tokens, step.output_tokens))
+    return Marks(by_id, likeness) if by_id or likeness else None
 
 
 def _may_be_one(known: Step, step: Step) -> bool:

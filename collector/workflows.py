@@ -2,13 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
 
-from collector.traces import remember
+from collector.bounded import Recent
 from detectors.model import SessionKey
-
-_SHARERS: Final = 1_000
-"""Sessions remembered of one conversation id."""
 
 
 def workflow_of(key: SessionKey) -> str:
@@ -23,7 +19,12 @@ class Workflows:
         self._limit = limit
         self._joined = joined
         self._of: OrderedDict[SessionKey, str] = OrderedDict()
-        self._known_as: OrderedDict[tuple[str, str], dict[SessionKey, None]] = OrderedDict()
+        self._members: dict[str, dict[SessionKey, None]] = {}
+        """The same the other way round; of each workflow in the order in which its sessions joined."""
+        self._first: Recent[tuple[str, str], SessionKey] = Recent(limit)
+        """By tenant and conversation id the first session that was known by it."""
+        self._named: Recent[int, bool] = Recent(limit)
+        """Sessions with a conversation id that they are known by, as hashes."""
 
     def connect(self, first: SessionKey, second: SessionKey) -> None:
         """Makes the workflows of two sessions one; that of `first` stays, where it has one."""
@@ -34,44 +35,54 @@ class Workflows:
             return
         target = one or two or workflow_of(first)
         if two is not None and two != target:
-            for key, workflow in list(self._of.items()):
-                if workflow == two:
-                    self._set(key, target)
+            self._move(two, target)
         for key in (first, second):
             if self._of.get(key) != target:
                 self._set(key, target)
 
-    def identify(self, session: SessionKey, name: str) -> list[SessionKey] | None:
-        """Notes that the session is known by `name` too. The others that are, the first one first; None where it was noted before."""
-        sharers = self._known_as.get((session.tenant, name))
-        if sharers is None:
-            sharers = {}
-            remember(self._known_as, (session.tenant, name), sharers, self._limit)
-        elif session in sharers:
-            return None
-        others = list(sharers)
-        if len(sharers) >= _SHARERS:
-            del sharers[others[1]]
-        sharers[session] = None
-        return others
+    def identify(self, session: SessionKey, name: str) -> tuple[bool, SessionKey | None]:
+        """Notes that the session is known by `name` too. Whether that is news, and the first session that was, if another."""
+        pair = hash((session, name))
+        if self._named.get(pair):
+            return False, None
+        self._named.set(pair, value=True)
+        key = (session.tenant, name)
+        first = self._first.get(key) or session
+        self._first.set(key, first)
+        return True, first if first != session else None
 
     def merge(self, survivor: SessionKey, absorbed: SessionKey) -> None:
         """Hands the workflow of `absorbed` on; where both have one, the two are connected."""
-        lost = self._of.pop(absorbed, None)
+        lost = self._drop(absorbed)
         if lost is None:
             return
         kept = self._of.get(survivor)
         if kept is None:
             self._set(survivor, lost)
         elif kept != lost:
-            for key, workflow in list(self._of.items()):
-                if workflow == lost:
-                    self._set(key, kept)
+            self._move(lost, kept)
 
     def restore(self, session: SessionKey, workflow: str) -> None:
         """Takes in what was told before a restart."""
-        remember(self._of, session, workflow, self._limit)
+        self._drop(session)
+        self._of[session] = workflow
+        self._members.setdefault(workflow, {})[session] = None
+        if len(self._of) > self._limit:
+            self._drop(next(iter(self._of)))
 
     def _set(self, key: SessionKey, workflow: str) -> None:
-        remember(self._of, key, workflow, self._limit)
+        self.restore(key, workflow)
         self._joined(key, workflow)
+
+    def _move(self, workflow: str, target: str) -> None:
+        for key in list(self._members.get(workflow, ())):
+            self._set(key, target)
+
+    def _drop(self, key: SessionKey) -> str | None:
+        workflow = self._of.pop(key, None)
+        if workflow is not None:
+            members = self._members[workflow]
+            del members[key]
+            if not members:
+                del self._members[workflow]
+        return workflow

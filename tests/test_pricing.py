@@ -150,7 +150,7 @@ def test_the_version_names_the_prices() -> None:
     assert len({prices.version, Prices(own).version, Prices(None, {"m": 3}).version}) == 3
 
 
-def test_a_step_gets_cost_and_window() -> None:
+def test_a_step_is_charged_with_its_cost_and_window() -> None:
     step = Step(
         seq=1,
         session=SessionKey("t", "", "s"),
@@ -161,9 +161,7 @@ def test_a_step_gets_cost_and_window() -> None:
         input_tokens=64_000,
         output_tokens=0,
     )
-    found = prices.priced(step)
-    assert (found.cost_usd, found.cost_basis, found.context_window) == (Decimal("0.16"), CostBasis.COMPUTED, 128_000)
-    assert found.context_utilization == 0.5
+    assert prices.charge(step) == (Decimal("0.16"), CostBasis.COMPUTED, 128_000)
 
 
 @given(

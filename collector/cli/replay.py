@@ -38,7 +38,7 @@ class Replay:
         policy = ConfiguredPolicy(config, prices_version=prices.version)
         history = RecordedHistory(self.store, known=self.store.known)
         self.sessions = Sessions(policy=policy, history=history, idle_timeout_ns=int(config.sessions.idle_timeout * 1e9), seen=self._saw)
-        self.pipeline = Pipeline(store=self.store, assembler=Assembler(price=prices.priced), sessions=self.sessions)
+        self.pipeline = Pipeline(store=self.store, assembler=Assembler(price=prices.charge), sessions=self.sessions)
 
     def _saw(self, step: Step, _agent_type: str, features: StepFeatures, _cost_slope: float | None) -> None:
         self._features[step.seq] = features

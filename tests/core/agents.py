@@ -217,7 +217,7 @@ class Run:
             history=RecordedHistory(self.store, known=self.store.known),
             **bounds,
         )
-        self.assembler = Assembler(price=prices.priced)
+        self.assembler = Assembler(price=prices.charge)
         self.pipeline = Pipeline(store=self.store, assembler=self.assembler, sessions=self.sessions)
 
     def send(self, *items: Made | Request | Iterable[Made]) -> "Run":

@@ -9,7 +9,7 @@ from collector.assembly import Assembler
 from collector.decode import decode
 from collector.dialects import fragment_of
 from collector.traces import Limits
-from detectors.model import SessionKey, SessionsMerged, StepKind, StepRetracted
+from detectors.model import CostBasis, SessionKey, SessionsMerged, StepKind, StepRetracted
 
 from .agents import Made, Run, agent, content_log, llm, loop, plumbing, request, span, span_id, tool, trace_id
 
@@ -343,8 +343,8 @@ def test_content_whose_span_never_comes_is_no_step() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    small = Limits(traces=10, spans_per_trace=10, recent_steps=10, ids=10, pending=10)
-    assembler = Assembler(price=lambda step: step, limits=small)
+    small = Limits(traces=10, spans=50, spans_per_trace=10, recent_steps=10, ids=10, sessions=10, waiting=10)
+    assembler = Assembler(price=lambda _: (None, CostBasis.UNMETERED, None), limits=small)
     spans = [
         llm(f"a{n}", trace=f"t{n % 50}", parent=f"b{n}", response=f"r{n}", asks=[(f"c{n}", "x", {})], links=((f"t{n - 1}", "x"),))
         for n in range(500)
@@ -355,11 +355,13 @@ def test_what_is_remembered_is_bounded() -> None:
         assert fragment is not None
         assembler.add("default", fragment)
     assembler.take()
-    kept = [assembler._steps, assembler._aliases, assembler._joins, assembler._twins, assembler._supplements]
+    kept = [assembler._steps, assembler._supplements, assembler._traces, assembler._calls]
     assert max(map(len, kept)) <= 10
-    assert len(assembler._traces._traces) <= 10
-    assert all(len(trace.spans) <= 10 for trace in assembler._traces._traces.values())
-    assert len(assembler._calls._sessions) <= 10
+    # Two generations of ten.
+    assert max(map(len, [assembler._aliases, assembler._joins, assembler._twins])) <= 20
+    held = [*assembler._traces._recent.values(), *assembler._traces._quiet.values()]
+    assert all(len(trace.spans) <= 10 for trace in held)
+    assert sum(len(trace.spans) for trace in held) == assembler._traces.spans <= 50
 
 
 def test_looping_sessions_are_found_under_their_final_name() -> None:

@@ -9,7 +9,7 @@ import pytest
 from collector.assembly import Assembler
 from collector.dialects import fragment_of, fragment_of_log
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import Event, Step, StepAmended, StepKind, StepRetracted
+from detectors.model import CostBasis, Event, Step, StepAmended, StepKind, StepRetracted
 from tests.dialects.spans import made, record, said, step
 
 TRACE = "1" * 32
@@ -18,7 +18,7 @@ TOKENS = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
 
 def final(*items: Span | LogRecord) -> tuple[list[Step], Assembler]:
     """The steps that stand after these items, and who assembled them."""
-    assembler = Assembler(price=lambda step: step)
+    assembler = Assembler(price=lambda _: (None, CostBasis.UNMETERED, None))
     standing: dict[int, Step] = {}
     for item in items:
         fragment = fragment_of(item) if isinstance(item, Span) else fragment_of_log(item)
