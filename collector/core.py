@@ -80,7 +80,7 @@ class Core:
         self.index = SessionIndex(self.control.database)
         self.prices = prices_of(config)
         self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
-        self.history = RecordedHistory(self.store, self._known)
+        self.history = RecordedHistory(self.store, self._known, self.index.get)
         self.snapshot = Snapshot()
         self._refusal: str | None = None
         self._snapshot_at = 0.0

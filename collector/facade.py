@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from collector.model import Halt, Session, SessionState, Verb
 from collector.session_sums import steps_of
 from collector.store.base import FindingQuery
 from collector.web.render import step_json
+from collector.workflows import workflow_of
 from detectors.features import FeatureState
 from detectors.model import Finding, SessionKey
 
@@ -23,6 +25,9 @@ T = TypeVar("T")
 
 _PATIENCE_S = 10.0
 """How long an edge waits for the ingest thread: longer than any group of requests takes."""
+_WORKFLOW_SESSIONS = 1_000
+"""Sessions of a workflow that are shown and summed."""
+_ALONE = workflow_of(SessionKey("", "", ""))
 _CURSOR = "|"
 _CURSOR_TIME = re.compile(r"[0-9]{1,18}|[0-8][0-9]{18}")
 
@@ -116,6 +121,23 @@ class RunningService:
 
         session = self._ask(read)
         return None if session is None else self._shown(session)
+
+    def workflow(self, workflow_id: str) -> tuple[list[Session], list[Finding], Decimal | None]:
+        self._ask(self._core.flush)
+        keys = self._ask(lambda: self._core.sessions.workflows.members(workflow_id))
+        if not keys and workflow_id.startswith(_ALONE):
+            # One that nothing was ever connected to is named after its only session.
+            keys = [self.resolve(workflow_id.removeprefix(_ALONE))]
+        if not keys:
+            raise NotFound(f"no workflow {workflow_id!r}; each session says which one it belongs to")
+        tenants = sorted({key.tenant for key in keys})
+        if len(tenants) > 1:
+            raise Ambiguous(f"{workflow_id!r} is a workflow of {len(tenants)} tenants: {', '.join(tenants)}", tenants)
+        known = [session for key in keys[-_WORKFLOW_SESSIONS:] if (session := self.session(key)) is not None]
+        found = self._core.history.workflow_findings(tenants[0], workflow_id)
+        budgets = [self._core.policy.workflow_usd(session.agent_type) for session in known]
+        budget = min((each for each in budgets if each is not None), default=None)
+        return sorted(known, key=lambda session: -session.last_seen_ns), found, budget
 
     def steps(self, key: SessionKey, *, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         recorded = sorted(steps_of(self._core.history.events(key)), key=lambda step: step.seq)

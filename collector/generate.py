@@ -22,6 +22,7 @@ _RULES: Final = ("alerts.yml", "recording.yml", "alertmanager.yml", "prometheus.
 _DASHBOARDS: Final = ("fleet",)
 _COUNTED: Final = {
     Reach.SESSION: "in {{ $value }} session(s)",
+    Reach.WORKFLOW: "in {{ $value }} workflow(s)",
     Reach.FLEET: "with {{ $value }} cause(s), across sessions",
 }
 """How a finding's alert counts, in Prometheus' templates."""

@@ -30,6 +30,12 @@ class Service(Protocol):
 
     def session(self, key: SessionKey) -> Session | None: ...
 
+    def workflow(self, workflow_id: str) -> tuple[list[Session], list[Finding], Decimal | None]:
+        """The sessions of a workflow, the one last heard of first, what was found about it, and its budget in US dollars.
+
+        Raises NotFound, or Ambiguous where several tenants have one of that id.
+        """
+
     def steps(self, key: SessionKey, *, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """Steps in commit order, in the JSON shape of the contract, amendments applied, retracted ones absent."""
 

@@ -17,6 +17,9 @@ class Policy(Protocol):
 
     def budget_usd(self, agent_type: str) -> Decimal | None: ...
 
+    def workflow_usd(self, agent_type: str) -> Decimal | None:
+        """What a workflow may cost in which an agent of this type takes part; None: no budget."""
+
     def host(self, key: SessionKey) -> DetectorHost: ...
 
     def workflow_host(self, tenant: str, workflow_id: str) -> WorkflowHost:
@@ -40,6 +43,9 @@ class History(Protocol):
 
     def events(self, key: SessionKey) -> list[Event]:
         """Every event of the session, and of those merged into it, in commit order."""
+
+    def cost_usd(self, key: SessionKey) -> Decimal:
+        """What the session is known to have cost so far."""
 
     def workflow_findings(self, tenant: str, workflow_id: str) -> list[Finding]:
         """The newest emission of each finding about the workflow as a whole."""

@@ -57,6 +57,9 @@ class ConfiguredPolicy:
     def budget_usd(self, agent_type: str) -> Decimal | None:
         return self._of(agent_type).budgets.session_usd
 
+    def workflow_usd(self, agent_type: str) -> Decimal | None:
+        return self._config.policy_for(agent_type).budgets.workflow_usd
+
     def mode(self, detector: str) -> Mode:
         """What a finding of `detector` may do. Raises KeyError for one that is not registered."""
         return self._config.detectors[detector].mode

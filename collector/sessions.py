@@ -319,6 +319,8 @@ class Sessions:
         self.residence.drop(key)
 
     def _enter(self, live: Live) -> None:
+        # The event that told of it may be past retention.
+        live.session.workflow_id = live.session.workflow_id or self.workflows.of_session(live.session.key)
         live.host.context.schemas = self._known.schemas(live.agent_types)
         self.residence.enter(live, self.now_ns)
 

@@ -54,6 +54,8 @@ class Reach(StrEnum):
     """What one finding is about."""
 
     SESSION = "session"
+    WORKFLOW = "workflow"
+    """All sessions of one piece of work."""
     FLEET = "fleet"
     """One cause, however many sessions meet it: nothing that could be halted."""
 

@@ -31,7 +31,7 @@ class _Features(FeatureState):
 
 
 class WorkflowHost(DetectorHost):
-    """Runs the detectors of one workflow. It reports what two sessions or more take part in: the rest is their own."""
+    """Runs the detectors of one workflow. Of a session's pattern it reports what two or more take part in: the rest is their own."""
 
     def __init__(self, tenant: str, workflow_id: str, **settings: Any) -> None:
         super().__init__(SessionKey(tenant, "workflow", workflow_id), workflow_id=workflow_id, **settings)
@@ -67,13 +67,14 @@ class WorkflowHost(DetectorHost):
         return tuple(dict.fromkeys(chosen))
 
     def _take(self, kind: type[Detector[Any]], answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
-        if isinstance(answer, Signal) and len(self.parties(answer)) < 2:
+        if isinstance(answer, Signal) and kind.scope != "workflow" and len(self.parties(answer)) < 2:
             return
         super()._take(kind, answer, seen, found)
 
     def _finding(self, kind: type[Detector[Any]], episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
         finding = super()._finding(kind, episode, signal, seen)
-        parties = self.parties(signal)
+        # What is about the workflow as such is about whoever spoke lately.
+        parties = tuple(dict.fromkeys(key for _, key in self._owners)) if kind.scope == "workflow" else self.parties(signal)
         evidence = {**signal.evidence, "sessions": [key.session_id for key in parties[:16]]}
         return msgspec.structs.replace(finding, session=None, sessions=parties, evidence=evidence)
 

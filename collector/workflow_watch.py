@@ -7,6 +7,7 @@ A function of the stream: a watch that is not in memory is made again from the r
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -43,6 +44,9 @@ class Workflows:
         """The sessions of each workflow, and the event from which on their steps count."""
         self._of: OrderedDict[SessionKey, str] = OrderedDict()
         self._released: dict[WorkflowKey, int] = {}
+        self._costs: dict[SessionKey, Decimal] = {}
+        """What each session of a workflow with a budget has cost, as last known."""
+        self._totals: dict[WorkflowKey, Decimal] = {}
         self._watches: OrderedDict[WorkflowKey, WorkflowHost] = OrderedDict()
         self.open_findings: dict[WorkflowKey, dict[str, Finding]] = {}
         self.remade = 0
@@ -55,6 +59,7 @@ class Workflows:
         if isinstance(event, WorkflowJoined):
             self._join(event.session, event.workflow_id, event.seq)
         elif isinstance(event, SessionsMerged):
+            self._costs.pop(event.absorbed, None)
             workflow = self._of.pop(event.absorbed, None)
             if workflow is not None:
                 members = self._members.get((event.absorbed.tenant, workflow), {})
@@ -87,8 +92,12 @@ class Workflows:
         self._members.move_to_end(key)
         # What the first two did before they were known to belong together counts; the steps of others count from here on.
         members.setdefault(session, 0 if len(members) < 2 else seq)
+        self._totals.pop(key, None)
+        if before is not None:
+            self._totals.pop((session.tenant, before), None)
         while len(self._of) > _MEMBERS:
             oldest, workflow = self._of.popitem(last=False)
+            self._costs.pop(oldest, None)
             self._members.get((oldest.tenant, workflow), {}).pop(oldest, None)
             if not self._members.get((oldest.tenant, workflow)):
                 self._drop((oldest.tenant, workflow))
@@ -97,13 +106,16 @@ class Workflows:
         self._members.pop(key, None)
         self._watches.pop(key, None)
         self._released.pop(key, None)
+        self._totals.pop(key, None)
         self.open_findings.pop(key, None)
 
     def changed(self, session: SessionKey) -> None:
         """A step of the session was corrected: the watch is made again when the workflow speaks next."""
         workflow = self._of.get(session)
+        self._costs.pop(session, None)
         if workflow is not None:
             self._watches.pop((session.tenant, workflow), None)
+            self._totals.pop((session.tenant, workflow), None)
 
     def step(self, live: Live, step: Step, features: StepFeatures) -> list[Finding]:
         """Takes in a step of a session that belongs to a workflow."""
@@ -114,11 +126,15 @@ class Workflows:
             return []
         found: list[Finding] = []
         watch = self._watches.get(key)
+        budget = self._policy.workflow_usd(live.session.agent_type)
+        cost = step.cost_usd or Decimal(0)
+        spent = Decimal(0) if budget is None else self._spent(key, members, live, cost)
         if watch is None:
-            watch, found = self._remake(key, members, step.seq)
+            watch, found = self._remake(key, members, step.seq, budget, spent - cost)
         self._watches.move_to_end(key)
         context, own = watch.context, live.host.context
         context.agent_type, context.polling_tools = own.agent_type, own.polling_tools
+        context.ceiling_usd, context.cost_usd = budget, spent
         found += watch.take(_spoken(step, live.session.key), features)
         if found:
             for finding in found:
@@ -130,8 +146,36 @@ class Workflows:
                 del self.open_findings[key]
         return found
 
-    def _remake(self, key: WorkflowKey, members: dict[SessionKey, int], before_seq: int) -> tuple[WorkflowHost, list[Finding]]:
+    def _spent(self, key: WorkflowKey, members: dict[SessionKey, int], live: Live, cost: Decimal) -> Decimal:
+        """What all sessions of the workflow have cost, the latest step of `live`, which cost `cost`, included."""
+        session, now = live.session.key, live.session.cost_usd or Decimal(0)
+        if session in self._costs:
+            # A session whose older events are past retention is made again from less than it has cost.
+            now = max(now, self._costs[session] + cost)
+        total = self._totals.get(key)
+        if total is None:
+            total = sum((self._cost(member) for member in members if member != session), Decimal(0)) + now
+        else:
+            total += now - self._cost(session)
+        self._costs[session] = now
+        self._totals[key] = total
+        return total
+
+    def _cost(self, session: SessionKey) -> Decimal:
+        known = self._costs.get(session)
+        if known is None:
+            live = self._live.get(session)
+            known = None if live is None else live.session.cost_usd
+            if known is None:
+                known = self._history.cost_usd(session) if self._history is not None else Decimal(0)
+            self._costs[session] = known
+        return known
+
+    def _remake(
+        self, key: WorkflowKey, members: dict[SessionKey, int], before_seq: int, budget: Decimal | None, spent: Decimal
+    ) -> tuple[WorkflowHost, list[Finding]]:
         watch = self._watches[key] = self._policy.workflow_host(*key)
+        watch.context.ceiling_usd, watch.context.cost_usd = budget, spent
         if len(self._watches) > self._limit:
             self._watches.popitem(last=False)
         self.remade += 1
@@ -166,6 +210,10 @@ class Workflows:
         """Every finding that is open now."""
         for findings in self.open_findings.values():
             yield from findings.values()
+
+    def members(self, workflow_id: str) -> list[SessionKey]:
+        """The sessions of the workflow, in the order in which they joined; of every tenant that has one of that id."""
+        return [key for (_, name), members in self._members.items() if name == workflow_id for key in members]
 
     def of_session(self, session: SessionKey) -> str | None:
         return self._of.get(session)

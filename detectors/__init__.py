@@ -18,6 +18,7 @@ from detectors.ping_pong import PingPong
 from detectors.retry_storm import RetryStorm
 from detectors.soft_loop import SoftLoop
 from detectors.timeout import Timeout
+from detectors.workflow_spend import WorkflowSpend
 from detectors.zombie import Zombie
 
 DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (
@@ -35,5 +36,5 @@ DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (
     Zombie,
 )
 
-WORKFLOW_DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (PingPong,)
-"""Those that watch whole workflows too: what agents in several sessions do to each other."""
+WORKFLOW_DETECTORS: Final[tuple[type[Detector[Any]], ...]] = (PingPong, WorkflowSpend)
+"""Those that watch whole workflows: what agents in several sessions do to each other, and spend together."""

@@ -27,10 +27,11 @@ class DetectorSettings(Section):
 def registry() -> Mapping[str, type[msgspec.Struct]]:
     """Name → `Config` of every registered detector."""
     # imported here because the detectors and their numeric libraries are slow to import and `--help` needs none of them
-    from detectors import DETECTORS  # noqa: PLC0415
+    from detectors import DETECTORS, WORKFLOW_DETECTORS  # noqa: PLC0415
     from detectors.fleet import FLEET_DETECTORS  # noqa: PLC0415
 
-    return {one.name: one.Config for one in DETECTORS} | {one.name: one.Config for one in FLEET_DETECTORS}
+    of_sessions = {one.name: one.Config for one in (*DETECTORS, *WORKFLOW_DETECTORS)}
+    return of_sessions | {one.name: one.Config for one in FLEET_DETECTORS}
 
 
 def check(raw: object, known: Mapping[str, type[msgspec.Struct]]) -> tuple[dict[str, DetectorSettings], list[Problem]]:

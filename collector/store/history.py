@@ -1,7 +1,10 @@
 """The recorded past of one session, whatever it was called before."""
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 
+from collector.model import Session
+from collector.session_sums import steps_of
 from collector.store.base import FindingQuery, Store
 from detectors.model import Event, Finding, SessionKey, SessionsMerged
 
@@ -9,9 +12,16 @@ from detectors.model import Event, Finding, SessionKey, SessionsMerged
 class RecordedHistory:
     """Reads sessions back from a store. `known` says cheaply of which sessions there is anything to read."""
 
-    def __init__(self, store: Store, known: Callable[[Sequence[SessionKey]], set[SessionKey]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        known: Callable[[Sequence[SessionKey]], set[SessionKey]],
+        indexed: Callable[[SessionKey], Session | None] | None = None,
+    ) -> None:
+        """`indexed` is the session as it was when it was last let go of, where there is an index."""
         self._store = store
         self._known = known
+        self._indexed = indexed
 
     def known(self, key: SessionKey) -> bool:
         return bool(self._known([key]))
@@ -39,6 +49,12 @@ class RecordedHistory:
 
     def events(self, key: SessionKey) -> list[Event]:
         return self._store.events(self.keys(key))
+
+    def cost_usd(self, key: SessionKey) -> Decimal:
+        indexed = None if self._indexed is None else self._indexed(key)
+        if indexed is not None:
+            return indexed.cost_usd or Decimal(0)
+        return sum((step.cost_usd for step in steps_of(self.events(key)) if step.cost_usd is not None), Decimal(0))
 
     def workflow_findings(self, tenant: str, workflow_id: str) -> list[Finding]:
         found = self._store.findings(FindingQuery(workflow_id=workflow_id, limit=1_000))

@@ -7,7 +7,7 @@ from typing import Any
 from collector.model import Halt, Session
 from collector.workflows import workflow_of
 from detectors.features import StepFeatures
-from detectors.model import Finding, SessionKey, Step, StepKind
+from detectors.model import CostBasis, Finding, SessionKey, Step, StepKind
 
 
 def time_json(at_ns: int | None) -> str | None:
@@ -115,6 +115,7 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "id": finding.id,
         "session_id": finding.session.session_id if finding.session else None,
         "workflow_id": finding.workflow_id or (workflow_of(finding.session) if finding.session else None),
+        "sessions": [key.session_id for key in finding.sessions or ((finding.session,) if finding.session else ())],
         "agent_type": finding.agent_type,
         "detector": finding.detector,
         "halt_reason": finding.halt_reason,
@@ -135,6 +136,25 @@ def finding_json(finding: Finding) -> dict[str, Any]:
         "mode": finding.mode,
         "episode": finding.episode,
         "versions": {"policy": finding.versions.policy, "prices": finding.versions.prices, "baselines": finding.versions.baselines},
+    }
+
+
+def workflow_json(workflow_id: str, sessions: list[Session], findings: list[Finding], budget: Decimal | None) -> dict[str, Any]:
+    """All sessions of one piece of work, summed."""
+    costs = [session.cost_usd for session in sessions if session.cost_usd is not None]
+    bases = {basis for session in sessions for basis, calls in session.cost_bases.items() if calls}
+    spent = sum(costs, Decimal(0)) if costs else None
+    return {
+        "workflow_id": workflow_id,
+        "started_at": time_json(min((session.started_ns for session in sessions if session.started_ns), default=None)),
+        "last_seen_at": time_json(max((session.last_seen_ns for session in sessions), default=None)),
+        "steps": sum(session.steps for session in sessions),
+        "cost_usd": money_json(spent),
+        "cost_basis": None if not bases else bases.pop() if len(bases) == 1 else CostBasis.MIXED.value,
+        "budget_usd": money_json(budget),
+        "budget_remaining_usd": None if budget is None else money_json(budget - (spent or 0)),
+        "sessions": [session_json(session) for session in sessions],
+        "findings": [finding_json(finding) for finding in findings],
     }
 
 

@@ -11,7 +11,7 @@ from collector.service import Service
 from collector.web.access import needs
 from collector.web.answers import Json
 from collector.web.schemas import Rule, RulePage
-from detectors import DETECTORS
+from detectors import DETECTORS, WORKFLOW_DETECTORS
 from detectors.base import Detector
 from detectors.fleet import FLEET_DETECTORS
 from detectors.fleet.base import FleetDetector
@@ -23,7 +23,7 @@ def rules_router(service: Service, authority: Authority) -> APIRouter:
     """The endpoints under `rules`."""
     router = APIRouter(tags=["rules"], dependencies=[Depends(needs(authority, "read"))])
 
-    registered: list[type[Detector | FleetDetector]] = [*DETECTORS, *FLEET_DETECTORS]  # type: ignore[type-arg]  # of any configuration
+    registered: list[type[Detector | FleetDetector]] = [*dict.fromkeys((*DETECTORS, *WORKFLOW_DETECTORS)), *FLEET_DETECTORS]  # type: ignore[type-arg]  # of any configuration
 
     def rule(detector: type[Detector] | type[FleetDetector], agent_type: str) -> dict[str, object]:  # type: ignore[type-arg]  # of any configuration
         mode = service.detector_mode(detector.name, agent_type)

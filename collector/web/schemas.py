@@ -125,6 +125,7 @@ class Finding(Answered):
     id: str
     session_id: str | None
     workflow_id: str | None
+    sessions: list[str] = Field(description="Who takes part: the session itself, or those of the workflow")
     agent_type: str
     detector: str
     halt_reason: str | None
@@ -179,6 +180,21 @@ class SessionDetail(Session):
 
     findings: list[Finding]
     halts: list[Halt]
+
+
+class Workflow(Answered):
+    """All sessions of one piece of work, and what was found about it as a whole."""
+
+    workflow_id: str
+    started_at: Time | None
+    last_seen_at: Time | None
+    steps: int
+    cost_usd: Money | None = Field(description="Known cost of all sessions; null where none has any")
+    cost_basis: CostBasis | None
+    budget_usd: Money | None = Field(description="The smallest `budgets.workflow_usd` of the agent types that take part")
+    budget_remaining_usd: Money | None
+    sessions: list[Session] = Field(description="The latest of them where there are many")
+    findings: list[Finding]
 
 
 class StepPage(Answered):

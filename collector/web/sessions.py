@@ -13,7 +13,7 @@ from collector.security import Authority, Principal
 from collector.service import Service
 from collector.web.access import needs
 from collector.web.answers import Json
-from collector.web.render import finding_json, halt_json, session_json
+from collector.web.render import finding_json, halt_json, session_json, workflow_json
 from collector.web.schemas import (
     Acknowledgement,
     FindingPage,
@@ -25,12 +25,14 @@ from collector.web.schemas import (
     SessionQuery,
     StepPage,
     StepQuery,
+    Workflow,
 )
 from detectors.model import SessionKey
 
 LISTED_FINDINGS: Final = 100
 """Findings shown with one session; `GET findings?session=` has all."""
 
+WorkflowId = Annotated[str, Path(description="A workflow id as sessions and findings name it; percent-encoded, slashes too")]
 SessionId = Annotated[str, Path(description="A session id, or a full key `tenant/namespace/session`; percent-encoded, slashes too")]
 
 
@@ -75,6 +77,12 @@ def sessions_router(service: Service, authority: Authority) -> APIRouter:
         """Lists the steps of a session in commit order, those after a `seq` if asked."""
         key = service.resolve(unquote(session_id))
         return Json({"steps": service.steps(key, after_seq=query.after, limit=query.limit)})
+
+    @router.get("/workflows/{workflow_id}", response_model=Workflow, dependencies=[reader])
+    def show_workflow(workflow_id: WorkflowId) -> Json:
+        """Shows a workflow: its sessions, what they cost together, and what was found about all of them."""
+        sessions, findings, budget = service.workflow(unquote(workflow_id))
+        return Json(workflow_json(unquote(workflow_id), sessions, findings, budget))
 
     @router.get("/findings", response_model=FindingPage, dependencies=[reader])
     def list_findings(query: Annotated[FindingQuery, Query()]) -> Json:

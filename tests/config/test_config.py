@@ -8,10 +8,10 @@ from collector.config import Address, Config, reference
 from collector.config.model import MAX_CACHED_AGENT_TYPES
 from collector.config.problems import sections
 from collector.errors import ConfigError
-from detectors import DETECTORS
+from detectors import DETECTORS, WORKFLOW_DETECTORS
 from detectors.fleet import FLEET_DETECTORS
 
-EVERY = (*DETECTORS, *FLEET_DETECTORS)
+EVERY = (*dict.fromkeys((*DETECTORS, *WORKFLOW_DETECTORS)), *FLEET_DETECTORS)
 
 GOOD = Path(__file__).parent / "good"
 

@@ -149,8 +149,8 @@ def test_sessions_of_one_conversation_id_are_one_workflow() -> None:
 
 def everything(running: Core, story: list[Made], *, since: int = 0, until: int | None = None) -> None:
     for made in story[since:until]:
-        running.process([request(made)])
-        running.process([request(*bystanders(made.at + 1, 2))])
+        running.process([request(made, arrival_ns=made.end_ns)])
+        running.process([request(*bystanders(made.at + 1, 2), arrival_ns=made.end_ns)])
 
 
 def halting(**more: Any) -> Config:
@@ -159,12 +159,13 @@ def halting(**more: Any) -> Config:
 
 
 @pytest.mark.slow
-def test_eleven_days_with_retention_are_halted_once_each(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept_days", [0, 1, 3])
+def test_eleven_days_with_retention_are_halted_once_each(tmp_path: Path, kept_days: int) -> None:
     running = core(tmp_path, halting())
     story = [*opening(), *exchange(44, 6 * HOUR)]
     for day, part in itertools.groupby(story, key=lambda made: int(made.at // DAY)):
         everything(running, list(part))
-        running.store.expire(START_NS + int(day * DAY * 1e9))
+        running.store.expire(START_NS + int((day + 1 - kept_days) * DAY * 1e9))
     for who in ("analyzer", "verifier"):
         halts = running.control.halts(SessionKey("default", "", f"{who}-session"))
         assert [halt.halt_reason for halt in halts] == ["ping_pong"]

@@ -15,11 +15,12 @@ import msgspec
 import pytest
 import yaml
 
-from detectors import DETECTORS
+from detectors import DETECTORS, WORKFLOW_DETECTORS
 from detectors.checks import AnyDetector
 from detectors.model import Baseline, ErrorClass, Step, StepKind, ToolAsk
 from detectors.testing import KEY, agent, llm, run, timeline, tool
 
+EVERY = tuple(dict.fromkeys((*DETECTORS, *WORKFLOW_DETECTORS)))
 _HERE = Path(__file__).parent
 _NAMES = {"args": "arguments", "tokens": "input_tokens", "window": "context_window"}
 
@@ -66,7 +67,7 @@ def built(lines: list[dict[str, Any]], n: int = 1) -> Iterator[Step | float]:
 
 
 def cases() -> Iterator[Any]:
-    for kind in DETECTORS:
+    for kind in EVERY:
         path = _HERE / kind.name / "cases.yaml"
         document = yaml.safe_load(path.read_text(encoding="utf8")) if path.exists() else {}
         for expected in ("fires", "quiet"):
@@ -101,7 +102,7 @@ def test_case(kind: AnyDetector, case: dict[str, Any], fires: bool) -> None:
     assert "halt" not in case or any(signal.halt_eligible for _, signal in fired) == case["halt"], told
 
 
-@pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.name)
 def test_every_detector_has_cases_of_both_sorts(kind: AnyDetector) -> None:
     path = _HERE / kind.name / "cases.yaml"
     assert path.exists(), f"{kind.name} has no {path.relative_to(_HERE)}"
@@ -112,5 +113,5 @@ def test_every_detector_has_cases_of_both_sorts(kind: AnyDetector) -> None:
 
 
 def test_no_cases_without_a_detector() -> None:
-    names = {kind.name for kind in DETECTORS}
+    names = {kind.name for kind in EVERY}
     assert {path.parent.name for path in _HERE.glob("*/cases.yaml")} <= names

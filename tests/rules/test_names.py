@@ -13,12 +13,12 @@ from collector import assets
 from collector.generate import alerts
 from collector.taxonomy import HALT_REASONS, Reach, taxonomy
 from collector.telemetry.catalogue import METRICS, sample_names
-from detectors import DETECTORS
+from detectors import DETECTORS, WORKFLOW_DETECTORS
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Severity
 from tests.rules.dashboard import panel_queries, panels
 
-EVERY = (*DETECTORS, *FLEET_DETECTORS)
+EVERY = (*dict.fromkeys((*DETECTORS, *WORKFLOW_DETECTORS)), *FLEET_DETECTORS)
 
 RULES = assets.rules()
 DASHBOARDS = sorted((assets.grafana() / "dashboards").glob("*.json"))

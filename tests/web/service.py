@@ -85,6 +85,13 @@ class FakeService:
     def session(self, key: SessionKey) -> Session | None:
         return self.known.get(key)
 
+    def workflow(self, workflow_id: str) -> tuple[list[Session], list[Finding], Decimal | None]:
+        self._note("workflow", workflow_id=workflow_id)
+        found = [one for one in self.known.values() if one.workflow_id == workflow_id]
+        if not found:
+            raise NotFound(f"no workflow {workflow_id!r}")
+        return found, self.found, Decimal("2.5")
+
     def steps(self, key: SessionKey, *, after_seq: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         self._note("steps", key=key, after_seq=after_seq, limit=limit)
         return [STEP | {"seq": seq} for seq in range(after_seq + 1, after_seq + 3)]

@@ -37,6 +37,7 @@ PATHS = {
     "/api/v1/sessions/{session_id}/resume": {"post"},
     "/api/v1/sessions/{session_id}/release": {"post"},
     "/api/v1/halts/{halt_id}/ack": {"post"},
+    "/api/v1/workflows/{workflow_id}": {"get"},
     "/api/v1/findings": {"get"},
     "/api/v1/alertmanager": {"post"},
     "/api/v1/rules": {"get"},

@@ -6,11 +6,11 @@ import pytest
 from starlette.types import ASGIApp
 
 from collector.model import SessionState, Verb
-from collector.web.schemas import FindingPage, Halt, SessionDetail, SessionPage, StepPage
+from collector.web.schemas import FindingPage, Halt, SessionDetail, SessionPage, StepPage, Workflow
 from detectors.model import SessionKey, Severity
 
 from .conftest import serving
-from .service import AT_NS, FakeService, finding
+from .service import AT_NS, FakeService, finding, session
 
 S1 = SessionKey("default", "prod", "s1")
 ODD = "a/b c%2F?é"
@@ -201,3 +201,18 @@ async def test_takes_the_word_of_a_runtime(client: httpx2.AsyncClient, service: 
 async def test_a_session_that_vanished_in_between_is_not_found(client: httpx2.AsyncClient, service: FakeService) -> None:
     service.known[S1] = None  # type: ignore[assignment]
     assert (await client.get("/api/v1/sessions/s1")).status_code == 404
+
+
+async def test_a_workflow_is_its_sessions_and_what_they_cost_together(client: httpx2.AsyncClient, service: FakeService) -> None:
+    both = [session(name, workflow_id="wf-1") for name in ("one", "two")]
+    service.known |= {one.key: one for one in both}
+    service.found = [finding(None, workflow_id="wf-1", sessions=tuple(one.key for one in both))]
+    answer = await client.get("/api/v1/workflows/wf-1")
+    assert answer.status_code == 200
+    Workflow.model_validate(answer.json())
+    shown = answer.json()
+    assert (shown["cost_usd"], shown["budget_usd"], shown["budget_remaining_usd"], shown["steps"]) == ("2.46", "2.5", "0.04", 24)
+    assert [one["session_id"] for one in shown["sessions"]] == ["one", "two"]
+    (found,) = shown["findings"]
+    assert (found["session_id"], found["sessions"]) == (None, ["one", "two"])
+    assert (await client.get("/api/v1/workflows/wf-2")).status_code == 404
