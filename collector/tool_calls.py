@@ -25,6 +25,7 @@ from collector.tool_matching import (
     closed,
     forget_outcomes,
     parted,
+    refused,
     settle,
     told,
     weight,
@@ -94,11 +95,13 @@ class ToolCalls:
             kept.outcomes.setdefault(call_id, outcome)
         for call_id in gone.settled:
             kept.settled.setdefault(call_id, None)
+        kept.refusals |= gone.refusals
         changes = [change for ask in list(kept.asks) if ask.call_id in kept.known for change in closed(kept, ask)]
         for call_id in [call_id for call_id in kept.outcomes if call_id in kept.known]:
             changes += told(kept, call_id)
         names = {ask.name for ask in kept.asks} | {record.name for record in kept.loose}
-        return changes + [change for name in sorted(names, key=str) for change in settle(kept, name)]
+        changes += [change for name in sorted(names, key=str) for change in settle(kept, name)]
+        return changes + [change for below in list(kept.refusals) for change in refused(kept, below)]
 
     def asked(self, key: SessionKey, step: Step) -> list[Change]:
         """Notes what the model asked for in this step."""
@@ -108,7 +111,7 @@ class ToolCalls:
         open_ids = {ask.call_id: ask for ask in session.asks if ask.call_id}
         changes: list[Change] = []
         fresh = [
-            Ask(ask.call_id, ask.name, ask.arguments, step.seq, place, step.started_ns, step.ended_ns)
+            Ask(ask.call_id, ask.name, ask.arguments, step.seq, place, step.started_ns, step.ended_ns, step.parent_span_id)
             for place, ask in enumerate(step.asks)
             if not (step.seq in session.askers if ask.call_id is None else ask.call_id in open_ids or ask.call_id in session.settled)
         ]
@@ -126,7 +129,7 @@ class ToolCalls:
         if session.loose or len(session.asks) > OPEN or any(ask.call_id in session.outcomes for ask in fresh):
             for name in dict.fromkeys(ask.name for ask in fresh):
                 changes += settle(session, name)
-        return changes
+        return changes + refused(session, step.parent_span_id) if session.refusals else changes
 
     def executed(self, key: SessionKey, step: Step) -> tuple[Step, list[Change]]:
         """The record of an executed call, with what it lacks filled from request and outcome, and what else changes."""
@@ -196,7 +199,12 @@ class ToolCalls:
     def answered(self, key: SessionKey, fragment: Fragment, answer: ToolAnswer) -> list[Change]:
         """Notes an outcome that stands in the prompt of a model call; of several prompts the earliest tells."""
         if not answer.call_id:
-            return []
+            if answer.below is None:
+                return []
+            session = self._of(key)
+            remember(session.refusals, answer.below, Outcome(answer, _told_in(key, fragment)), CLOSED)
+            self._grew(session, 2 * weight(answer.result))
+            return refused(session, answer.below)
         session = self._of(key)
         record = session.known.get(answer.call_id)
         if record is not None and record.has_result and (record.error is not None or answer.error is None):
@@ -248,17 +256,19 @@ def _told_in(key: SessionKey, fragment: Fragment) -> Step:
         return Step(
             seq=0, session=key, kind=StepKind.TOOL, agent=fragment.agent, started_ns=at_ns, ended_ns=at_ns, trace_id=where, span_id=span_id
         )
+    in_prompt = model.kind is StepKind.LLM
+    # When it ran is not told: somewhere before the call whose prompt holds its outcome, or before the end of what failed by it.
+    at_ns = model.started_ns if in_prompt else model.ended_ns
     return Step(
         seq=0,
         session=key,
         kind=StepKind.TOOL,
         agent=model.agent,
-        # When it ran is not told: somewhere before the call whose prompt holds its outcome.
-        started_ns=model.started_ns,
-        ended_ns=model.started_ns,
+        started_ns=at_ns,
+        ended_ns=at_ns,
         trace_id=model.trace_id,
-        span_id=model.span_id,
-        parent_span_id=model.parent_span_id,
+        span_id=model.span_id if in_prompt else "",
+        parent_span_id=model.parent_span_id if in_prompt else model.span_id,
         dialect=model.dialect,
         service_name=model.service_name,
         service_instance=model.service_instance,

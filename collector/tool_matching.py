@@ -47,6 +47,8 @@ class Ask(msgspec.Struct, eq=False):
     place: int
     started_ns: int
     ended_ns: int
+    below: str | None = None
+    """The span under which the model was called."""
     parsed: Any = _NOT_PARSED
     record: "Record | None" = None
 
@@ -89,6 +91,8 @@ class SessionCalls(msgspec.Struct):
     """Call ids of requests that were matched for good."""
     askers: dict[int, None] = {}
     """Model calls whose requests were noted."""
+    refusals: dict[str, Outcome] = {}
+    """Outcomes that name no call, by the span under which the model was called that asked for it."""
     size: int = 0
     """Bytes held, roughly: weighed now and then, and what was added since."""
     added: int = 0
@@ -104,6 +108,7 @@ class SessionCalls(msgspec.Struct):
             + sum(weight(record.arguments) for record in records)
             + sum(weight(ask.arguments) for ask in self.asks)
             + sum(2 * weight(outcome.answer.result) for outcome in self.outcomes.values())
+            + sum(2 * weight(outcome.answer.result) for outcome in self.refusals.values())
             + _ID * (len(self.settled) + len(self.askers))
         )
 
@@ -136,6 +141,19 @@ def _outcome_of(record: Record, outcome: Outcome) -> list[Change]:
         record.error = outcome.answer.error
         facts |= failed(None, outcome.answer.result)._asdict() if record.error else {"error": False}
     return [Change(record.seq, facts=facts)] if facts else []
+
+
+def refused(session: SessionCalls, below: str | None) -> list[Change]:
+    """Requests without a record learn how they ended from an outcome that names no call."""
+    refusal = session.refusals.get(below or "")
+    if refusal is None:
+        return []
+    below_it = [ask for ask in session.asks if ask.below == below and ask.record is None]
+    asks = [ask for ask in below_it if ask.call_id and ask.call_id not in session.outcomes]
+    for ask in asks:
+        said = msgspec.structs.replace(refusal.answer, call_id=ask.call_id)
+        remember(session.outcomes, ask.call_id or "", Outcome(said, refusal.model), CLOSED)
+    return [change for name in dict.fromkeys(ask.name for ask in asks) for change in settle(session, name)]
 
 
 def closed(session: SessionCalls, ask: Ask) -> list[Change]:

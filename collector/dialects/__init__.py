@@ -15,6 +15,7 @@ from collector.dialects.gemini_cli import GeminiCLI
 from collector.dialects.google_adk import GoogleADK
 from collector.dialects.goose import Goose
 from collector.dialects.haystack import Haystack
+from collector.dialects.haystack_openinference import HaystackOpenInference
 from collector.dialects.langfuse import Langfuse
 from collector.dialects.langsmith import LangSmith
 from collector.dialects.litellm import LiteLLM
@@ -31,6 +32,7 @@ from collector.dialects.openllmetry import OpenLLMetry
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.pydantic_ai import PydanticAI
 from collector.dialects.qwen_code import QwenCode
+from collector.dialects.smolagents import SmolAgents
 from collector.dialects.strands import Strands
 from collector.dialects.unknown import Unknown
 from collector.dialects.values import as_text, first_id
@@ -60,6 +62,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     Logfire(),
     VercelAI(),
     Mastra(),
+    SmolAgents(),
+    HaystackOpenInference(),
     OpenInference(),
     OpenLLMetry(),
     OpenAIAgentsOtel(),

@@ -5,10 +5,14 @@ from typing import Any, Final, NamedTuple
 
 from collector.dialects.messages import plain_content, unwrapped
 from collector.dialects.steps import Usage, inclusive
-from collector.dialects.values import as_dict, as_id, as_int, as_json, as_text, from_repr, json_text
+from collector.dialects.values import as_bool, as_dict, as_id, as_int, as_json, as_text, from_repr, json_text
 
 _NAME: Final = re.compile(r"^[A-Za-z_][\w.-]{0,63}$")
 _CALL: Final = frozenset({"args", "kwargs"})
+_CALL_OPTIONS: Final = frozenset({"sanitize_inputs_outputs"})
+"""What smolagents adds to the envelope, which is no argument of the tool."""
+_MCP_CALL: Final = frozenset({"tool_name", "arguments"})
+_MCP_RESULT: Final = frozenset({"result", "is_error"})
 _LANGCHAIN_INPUT: Final = frozenset({"input_str", "inputs", "tags", "metadata", "kwargs"})
 
 
@@ -26,7 +30,7 @@ def tool_arguments(value: Any) -> str | None:
     found = as_json(value)
     if not isinstance(found, dict):
         return json_text(value)
-    keys = found.keys()
+    keys = found.keys() - _CALL_OPTIONS if "kwargs" in found else found.keys()
     if "input_str" in keys and keys <= _LANGCHAIN_INPUT:
         return _langchain_arguments(found)
     if keys and keys <= _CALL and isinstance(found.get("kwargs", {}), dict) and isinstance(found.get("args", []), list):
@@ -34,6 +38,8 @@ def tool_arguments(value: Any) -> str | None:
             return json_text(found.get("kwargs", {}))
         # Positions have no names here.
         return None
+    if keys == _MCP_CALL:
+        return json_text(found["arguments"])
     if keys == {"kw"} and isinstance(found["kw"], dict):
         return json_text(found["kw"])
     return json_text(value)
@@ -56,6 +62,12 @@ def decoded(value: Any) -> Any:
         inner = as_json(f"[{value}]")
         return inner[0] if isinstance(inner, list) and len(inner) == 1 else value
     return value
+
+
+def mcp_result(value: Any) -> Any:
+    """A successful result without the envelope that OpenLLMetry's MCP instrumentation puts around every one."""
+    found = as_dict(value)
+    return found["result"] if found.keys() == {"result"} else value
 
 
 def _langchain_arguments(envelope: dict[str, Any]) -> str | None:
@@ -86,6 +98,8 @@ def tool_outcome(value: Any) -> Outcome:
         if "tool_call_id" in message and ("content" in message or "status" in message):
             error = {"error": True, "success": False}.get(message["status"]) if isinstance(message.get("status"), str) else None
             return Outcome(plain_content(message.get("content")), error, as_id(message.get("tool_call_id")), enveloped=True)
+        if found.keys() == _MCP_RESULT:
+            return Outcome(plain_content(found["result"]), as_bool(found["is_error"]))
         if inner is not found:
             return Outcome(json_text(inner), *_of_command(inner))
         return Outcome(plain_content(value), *_of_command(found))

@@ -83,10 +83,34 @@ def trailing(value: Any) -> list[Message]:
     for item in reversed(items):
         message = read(item)
         if message.role in ASSISTANT or message.asks or len(found) >= MAX_TRAILING:
+            if found and isinstance(item, dict) and item.get("type") == "function_call" and _answers(found[-1], message):
+                continue
             break
         found.append(message)
     found.reverse()
     return found
+
+
+def first_new(history: Sequence[Message], *, alternating: bool = False) -> int:
+    """Where the new messages of a history begin: behind its last assistant message.
+
+    `alternating`: calls asked for at once stand one by one, each with its outcome behind it, as the Responses API has them.
+    Then outcomes of earlier turns count as new too, at most eight: nothing tells where the turn began.
+    """
+    start = max((i + 1 for i, message in enumerate(history) if message.role in ASSISTANT or message.asks), default=0)
+    for _ in range(_PARALLEL if alternating else 0):
+        if start < 2 or start >= len(history) or not _answers(history[start], history[start - 1]) or not history[start - 2].answers:
+            break
+        start -= 2
+    return start
+
+
+_PARALLEL: Final = 8
+
+
+def _answers(outcome: Message, request: Message) -> bool:
+    """Whether a message is the outcome of the one call that the message before it asks for."""
+    return len(request.asks) == 1 and not request.text and any(one.call_id == request.asks[0].call_id for one in outcome.answers)
 
 
 def last_asks(value: Any) -> tuple[ToolAsk, ...]:

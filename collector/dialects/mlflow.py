@@ -6,7 +6,7 @@ import orjson
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
-from collector.dialects.envelopes import tool_arguments, tool_outcome
+from collector.dialects.envelopes import ReturnedCall, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
 from collector.dialects.steps import Ending, ending, failed, identity_only, judged, step, tool_kind
 from collector.dialects.usage_json import completed, usage_of
@@ -30,7 +30,8 @@ class MLflow:
     Recognises: `mlflow.spanType`. Every value is JSON, text with its quotes.
     Keys: `mlflow.spanInputs`, `.spanOutputs`, `mlflow.llm.model`, `mlflow.chat.tokenUsage`; a tool's name is the span's.
     LangChain's tools have `tool_call_id` and a ToolMessage as output, whose `status` alone tells a handled failure.
-    Tokens: input includes cached, output includes reasoning; the latter only where the provider's response is kept whole.
+    Tokens: input includes cached, output includes reasoning; the latter only where the provider's response is kept whole, or
+    the message that LangGraph's node returned, which is read as a second record of the call.
     Session: lost over OTLP with most releases; `session.id`, `mlflow.trace.session` where they are sent.
     Turn: the root span, one run.
     Known gaps: session and user.
@@ -58,8 +59,24 @@ class MLflow:
         if kind is StepKind.TOOL:
             return self._tool(span, session, told, said)
         name = as_text(span.name)
+        if label == "CHAIN" and (call := returned_call({"outputs": said})) is not None:
+            return self._reported(span, session, call)
         agent = name if label == "AGENT" else None
         return Fragment(step=step(span, self.name, kind, name=name, agent=agent, **ending(span)._asdict()), session_id=session, agent=agent)
+
+    def _reported(self, span: Span, session: str | None, call: ReturnedCall) -> Fragment:
+        """A graph's node around one model call: its message has the reasoning tokens that the call's own span lacks."""
+        found = step(
+            span,
+            self.name,
+            StepKind.LLM,
+            name=call.model,
+            model=call.model,
+            response_id=call.response_id,
+            **call.usage._asdict(),
+            **ending(span)._asdict(),
+        )
+        return Fragment(step=found, session_id=session, twin_key=call.response_id)
 
     def _llm(self, span: Span, session: str | None, told: Any, said: Any) -> Fragment:
         exchange, reasons = _exchange(told, said)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final
 from collector.dialects import messages
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.envelopes import tool_arguments, tool_outcome
-from collector.dialects.messages import ASSISTANT, Exchange, Message
+from collector.dialects.messages import Exchange, Message
 from collector.dialects.steps import Ending, Usage, ending, identity_only, inclusive, judged, step, tool_kind
 from collector.dialects.values import (
     answer,
@@ -88,9 +88,9 @@ class OpenInference:
     def _llm(self, span: Span) -> Fragment:
         attributes = span.attributes
         session, conversations = _identity(attributes)
-        said = _exchange(attributes)
-        tokens = _usage(attributes)
-        response_id, reasons = _response(attributes)
+        response_id, reasons = self.response(attributes)
+        said = _exchange(attributes, alternating=response_id is not None and response_id.startswith("resp_"))
+        tokens = self.usage(attributes)
         ended = ending(span)
         if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
             ended = Ending(error=False)
@@ -130,6 +130,14 @@ class OpenInference:
             joins=said.joins,
             tool_schemas=_schemas(attributes),
         )
+
+    def usage(self, attributes: Attributes) -> Usage:
+        """Tokens of a model call."""
+        return _usage(attributes)
+
+    def response(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
+        """Id of the vendor's response, and why it ended."""
+        return _response(attributes)
 
     def _tool(self, span: Span, name: str | None) -> Fragment | None:
         attributes = span.attributes
@@ -242,11 +250,11 @@ def _response(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
     return None if own is None or own.startswith(("run-", "lc_run-", "run--")) else own, reasons
 
 
-def _exchange(attributes: Attributes) -> Exchange:
+def _exchange(attributes: Attributes, *, alternating: bool) -> Exchange:
     output = _flattened(attributes, _OUT)
     told = _flattened(attributes, _IN)
-    start = max((i + 1 for i, message in enumerate(told) if message.role in ASSISTANT or message.asks), default=0)
-    told = told[start:]
+    start = messages.first_new(told, alternating=alternating)
+    told = [message for message in told[start:] if not message.asks]
     # The JavaScript instrumentation for LangChain flattens messages without their tool-call ids.
     if any(ask.call_id is None for message in output for ask in message.asks):
         generation = _generation(as_dict(attributes.get("output.value")))

@@ -4,8 +4,8 @@ from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
-from collector.dialects.envelopes import decoded, dispatched, returned_call, tool_arguments, tool_outcome
-from collector.dialects.messages import ASSISTANT, Exchange, Message
+from collector.dialects.envelopes import decoded, dispatched, mcp_result, returned_call, tool_arguments, tool_outcome
+from collector.dialects.messages import Exchange, Message
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Ending, identity_only, judged, step, tool_kind
 from collector.dialects.values import as_text, ask, first, first_id
@@ -17,6 +17,7 @@ _PROPERTIES: Final = "traceloop.association.properties."
 _SCOPES: Final = tuple(
     f"opentelemetry.instrumentation.{name}" for name in ("langchain", "openai.v1", "openai.v0", "anthropic", "crewai", "mcp", "llamaindex")
 )
+_MCP: Final = "opentelemetry.instrumentation.mcp"
 _DECORATORS: Final = "traceloop.tracer"
 _MARKS: Final = (
     _SPAN_KIND,
@@ -36,9 +37,10 @@ class OpenLLMetry(OtelGenAI):
     Recognises: a `traceloop.*` key, `llm.request.type`, or an indexed `gen_ai.prompt.0.…`.
     Keys: model calls as `OtelGenAI`; older releases `gen_ai.prompt.N.*`, `gen_ai.completion.N.*` and `llm.request.type`.
     Tools: `traceloop.span.kind` = tool or operation `execute_tool`; name `gen_ai.tool.name` or `traceloop.entity.name`,
-    arguments `gen_ai.tool.call.arguments` or `traceloop.entity.input`, result likewise. LangChain's envelope
-    (`input_str` as Python's repr beside the real `inputs`, a serialised ToolMessage) and the decorators' (`args`,
-    `kwargs`) are opened. A handled failure has status UNSET and `gen_ai.task.status` = success: only the ToolMessage tells.
+    arguments `gen_ai.tool.call.arguments` or `traceloop.entity.input`, result likewise. LangChain's envelope (`input_str` as
+    Python's repr beside the real `inputs`, a serialised ToolMessage), the decorators' (`args`, `kwargs`) and MCP's
+    (`tool_name`, `arguments`; `result`, `is_error`) are opened. A handled failure has status UNSET and `gen_ai.task.status`
+    = success: only the ToolMessage tells.
     Tokens: input includes cached, output includes reasoning.
     Session: `traceloop.association.properties.session_id`, else `.thread_id`, `.conversation_id`; `session.id`.
     LangGraph nodes (`execute_task`) that return one model message are twins of that model call.
@@ -137,8 +139,7 @@ class OpenLLMetry(OtelGenAI):
         said = _indexed(attributes, "gen_ai.completion.")
         if not told and not said:
             return super().content(span)
-        start = max((i + 1 for i, message in enumerate(told) if message.role in ASSISTANT or message.asks), default=0)
-        return messages.exchange(told[start:], said)
+        return messages.exchange(told[messages.first_new(told) :], said)
 
     def tool(self, span: Span) -> Fragment | None:
         attributes = span.attributes
@@ -150,7 +151,8 @@ class OpenLLMetry(OtelGenAI):
         name, arguments = dispatched(told) or (name, tool_arguments(told))
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
-        outcome = tool_outcome(decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output")))
+        said = decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output"))
+        outcome = tool_outcome(mcp_result(said) if span.scope_name.startswith(_MCP) else said)
         kind = tool_kind(name, outcome.text, arguments)
         if kind is None:
             return identity_only(span, session, conversations, agent)
