@@ -60,7 +60,8 @@ def command(scenario: str | None, keep: bool, data_dir: Path, pause_s: float) ->
                 _stay(console)
     finally:
         runtime.close()
-    return 0 if not ours or "soft-loop" not in names or halted[names.index("soft-loop")] else EXIT_NO
+    missed = [name for name, stopped in zip(names, halted, strict=True) if SCENARIOS[name].trips and not stopped]
+    return EXIT_NO if ours and missed else 0
 
 
 def _stay(console: Console) -> None:
@@ -96,7 +97,8 @@ def _play(console: Console, client: Client, runtime: Runtime, name: str, *, paus
     print_findings(console, session["findings"])
     print_halts(console, session["halts"])
     if agent.halted.is_set():
-        console.print(f"  stopped after {agent.calls} calls; without a halt it would have gone on.", style="bold", highlight=False)
+        cost = f", at {clean(session['cost_usd'])} USD" if session["cost_usd"] is not None else ""
+        console.print(f"  stopped after {agent.calls} calls{cost}; without a halt it would have gone on.", style="bold", highlight=False)
     elif session["findings"] and not armed:
         console.print("  nothing was halted: this service runs its detectors in shadow, or does not know the demonstration's runtime.")
     return agent.halted.is_set()

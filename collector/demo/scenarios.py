@@ -25,6 +25,8 @@ class Scenario(NamedTuple):
     story: str
     calls: Callable[[], Iterator[Call]]
     patience: int = 40
+    trips: bool = False
+    """Whether the armed detectors have to halt it."""
 
 
 def _healthy() -> Iterator[Call]:
@@ -97,11 +99,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     scenario.name: scenario
     for scenario in (
         Scenario("healthy", "demo-support", "answers a customer, seven different calls, done", _healthy),
-        Scenario("soft-loop", "demo-researcher", "asks the same thing in other words, and learns nothing new", _soft_loop),
-        Scenario("retry-storm", "demo-billing", "repeats a call whose parameter does not exist", _retry_storm),
-        Scenario("ping-pong", "demo-pipeline", "Analyzer and Verifier hand the same request back and forth", _ping_pong),
+        Scenario("soft-loop", "demo-researcher", "asks the same thing in other words, and learns nothing new", _soft_loop, trips=True),
+        Scenario("retry-storm", "demo-billing", "repeats a call whose parameter does not exist", _retry_storm, trips=True),
+        Scenario("ping-pong", "demo-pipeline", "Analyzer and Verifier hand the same request back and forth", _ping_pong, trips=True),
         Scenario("context-overflow", "demo-reader", "reads on until its context window is full", _context_overflow, 16),
     )
 }
-ARMED: Final = ("exact_loop", "soft_loop")
+ARMED: Final = ("exact_loop", "soft_loop", "ping_pong", "retry_storm")
 """Detectors that a service started for the demonstration lets halt."""
