@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from collector.bounded import Weighed
+from collector.bounded import Weighed, remember
 from collector.counting import NESTING, STEP_BYTES, Counting, Pricer, step_bytes
 from collector.dialects.base import Fragment
 from collector.folding import completed, fill
@@ -183,7 +183,7 @@ class Assembler(Counting):
         for event in events:
             self._seq = max(self._seq, event.seq)
             if isinstance(event, SessionsMerged):
-                self._aliases.set(event.absorbed, event.session)
+                remember(self._aliases, event.absorbed, event.session, self._limits.ids)
                 self._calls.merge(event.session, event.absorbed)
                 if event.session not in named:
                     self._restore_nameless(event.session)
@@ -245,4 +245,4 @@ class Assembler(Counting):
     def _restore_ids(self, step: Step) -> None:
         self._twins.restore(step.session.tenant, step)
         for call_id in filter(None, (step.call_id, *(ask.call_id for ask in step.asks))):
-            self._joins.set((step.session.tenant, call_id), step.session)
+            self._joins.set(hash((step.session.tenant, call_id)), step.session)

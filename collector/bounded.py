@@ -1,9 +1,11 @@
 """Maps that forget: what is remembered of the past is bounded, in entries or in bytes, whatever comes."""
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+_GENERATIONS: Final = 8
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -15,60 +17,84 @@ class Recent(Generic[K, V]):
     Forgetting a whole generation at once costs less by entry, in time and in bytes, than an order of all entries.
     """
 
-    __slots__ = ("_limit", "_old", "_young")
+    __slots__ = ("_limit", "old", "young")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._young: dict[K, V] = {}
-        self._old: dict[K, V] = {}
+        self.young: dict[K, V] = {}
+        self.old: dict[K, V] = {}
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def get(self, key: K) -> V | None:
-        found = self._young.get(key)
-        return self._old.get(key) if found is None else found
+        found = self.young.get(key)
+        return self.old.get(key) if found is None else found
 
     def set(self, key: K, value: V) -> None:
-        self._young[key] = value
-        if len(self._young) > self._limit:
-            self._old, self._young = self._young, {}
+        self.young[key] = value
+        if len(self.young) > self._limit:
+            self.old, self.young = self.young, {}
 
 
 class Weighed(Generic[K, V]):
-    """Forgets what was set first, beyond `count` entries or `size` bytes; the newest always stays.
+    """Remembers what was set last: at most `count` entries and about `size` bytes, and of both at least seven eighths.
 
-    `weigh` says how many bytes a value takes. It must say the same of a value as long as that is held.
+    `weigh` says how many bytes a value takes. What is forgotten is forgotten by generations: nothing is weighed twice.
     """
 
-    __slots__ = ("_count", "_entries", "_limit", "_weigh", "get", "size")
+    __slots__ = ("_count", "_generations", "_size", "_weigh", "_weights")
 
     def __init__(self, count: int, size: int, weigh: Callable[[V], int]) -> None:
-        self._count = count
-        self._limit = size
+        self._count = max(1, count // _GENERATIONS)
+        self._size = size // _GENERATIONS
         self._weigh = weigh
-        self._entries: OrderedDict[K, V] = OrderedDict()
-        self.get = self._entries.get
-        self.size = 0
-        """Bytes held."""
+        self._generations: deque[dict[K, V]] = deque([{}])
+        self._weights: deque[int] = deque([0])
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(map(len, self._generations))
+
+    @property
+    def size(self) -> int:
+        """Bytes held; what was replaced or taken counts until its generation is forgotten."""
+        return sum(self._weights)
+
+    def get(self, key: K) -> V | None:
+        for generation in self._generations:
+            found = generation.get(key)
+            if found is not None:
+                return found
+        return None
+
+    def add(self, key: K, value: V) -> None:
+        """Sets a key that is not there."""
+        young = self._generations[0]
+        if len(young) >= self._count or self._weights[0] > self._size:
+            young = self._open()
+        young[key] = value
+        self._weights[0] += self._weigh(value)
 
     def set(self, key: K, value: V) -> None:
-        """Sets `key`; one that was set before keeps its age."""
-        entries, weigh = self._entries, self._weigh
-        before = entries.get(key)
-        self.size += weigh(value) if before is None else weigh(value) - weigh(before)
-        entries[key] = value
-        while len(entries) > self._count or (self.size > self._limit and len(entries) > 1):
-            self.size -= weigh(entries.popitem(last=False)[1])
+        """Sets a key, which makes it the newest."""
+        self.pop(key)
+        self.add(key, value)
 
     def pop(self, key: K) -> V | None:
-        found = self._entries.pop(key, None)
-        if found is not None:
-            self.size -= self._weigh(found)
-        return found
+        for generation in self._generations:
+            found = generation.pop(key, None)
+            if found is not None:
+                return found
+        return None
+
+    def _open(self) -> dict[K, V]:
+        young: dict[K, V] = {}
+        self._generations.appendleft(young)
+        self._weights.appendleft(0)
+        if len(self._generations) > _GENERATIONS:
+            self._generations.pop()
+            self._weights.pop()
+        return young
 
 
 def remember(mapping: dict[K, V], key: K, value: V, limit: int) -> None:

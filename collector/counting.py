@@ -20,6 +20,9 @@ from detectors.model import CostBasis, SessionKey, Step, StepAmended, StepKind, 
 Pricer = Callable[[Step], Charge]
 """Says what an `llm` step costs."""
 
+_LLM: Final = StepKind.LLM
+_TOOL: Final = StepKind.TOOL
+"""Each look-up of a member in its enumeration costs more than the rest of the comparison."""
 NESTING: Final = frozenset({StepKind.LLM, StepKind.TOOL})
 STEP_BYTES: Final = 1_000
 """What a step takes beside its texts, roughly."""
@@ -59,27 +62,27 @@ class Counting(Ownership):
         if step.agent is None and fragment.agent is not None:
             complete(step, "agent", fragment.agent)
         kind = step.kind
-        marks = marks_of(tenant, fragment, step) if kind is StepKind.LLM or fragment.twin_key else None
-        if marks is not None and self._is_twin(marks, fragment, step, session, trace=trace, info=info):
+        marks = marks_of(tenant, fragment, step) if kind is _LLM or fragment.twin_key else None
+        if marks is not None and self._twins.seen(marks) and self._is_twin(marks, fragment, step, session, trace=trace, info=info):
             return
         if info is not None and info.inner is not None and trace is not None and self._is_wrapper(trace, info, info.inner, step):
             return
-        seq = self._next()
+        self._seq = seq = self._seq + 1
         complete(step, "seq", seq)
         complete(step, "session", session)
         changes: list[Change] = []
-        if kind is StepKind.TOOL:
+        if kind is _TOOL:
             step, changes = self._calls.executed(session, step)
-        elif kind is StepKind.LLM:
+        elif kind is _LLM:
             self._charge(step)
-        self._steps.set(seq, step)
-        self._emit(step)
+        self._steps.add(seq, step)
+        self._out[seq] = step
         if info is not None:
             info.step_seq = info.counted_seq = seq
             if trace is not None and kind in NESTING:
                 self._mark_above(trace, info, kind, step.name, seq)
         if marks is not None:
-            self._twins.note(marks, fragment, step)
+            self._twins.note(marks, fragment, seq)
         if changes:
             self._settle(session, changes)
         if step.asks:
@@ -163,7 +166,7 @@ class Counting(Ownership):
             if change.step is not None:
                 step = msgspec.structs.replace(change.step, seq=self._next(), session=session)
                 self._calls.stands_in(session, step)
-                self._steps.set(step.seq, step)
+                self._steps.add(step.seq, step)
                 self._emit(step)
             elif known is not None and change.facts is not None:
                 self._amend(known, msgspec.structs.replace(known, **change.facts))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from collector.bounded import Recent
+from collector.bounded import Recent, remember
 from collector.dialects.base import Fragment
 from collector.traces import PARENT_HOPS, Limits, SpanInfo, Trace, Traces
 from collector.workflows import Workflows
@@ -16,8 +16,9 @@ class Ownership:
         self._limits = limits
         self._seq = first_seq - 1
         self._traces = Traces(limits)
-        self._aliases: Recent[SessionKey, SessionKey] = Recent(limits.ids)
-        self._joins: Recent[tuple[str, str], SessionKey] = Recent(limits.ids)
+        self._aliases: dict[SessionKey, SessionKey] = {}
+        self._joins: Recent[int, SessionKey] = Recent(limits.ids)
+        """By hashes of tenant and tool-call id the session that it was heard of in last."""
         self._workflows = Workflows(limits.ids, self._connected)
         self._out: dict[int, Event] = {}
 
@@ -81,7 +82,7 @@ class Ownership:
             self._workflows.connect(owner, explicit)
 
     def _merge(self, survivor: SessionKey, absorbed: SessionKey, at_ns: int) -> None:
-        self._aliases.set(absorbed, survivor)
+        remember(self._aliases, absorbed, survivor, self._limits.ids)
         self._emit(SessionsMerged(seq=self._next(), session=survivor, absorbed=absorbed, at_ns=at_ns))
         self._workflows.merge(survivor, absorbed)
         self._merged(survivor, absorbed)
@@ -92,7 +93,7 @@ class Ownership:
     def _join(self, tenant: str, fragment: Fragment, session: SessionKey) -> SessionKey:
         """Sessions without an id of their own that share a tool-call id are one."""
         for join in fragment.joins:
-            key = (tenant, join)
+            key = hash((tenant, join))
             known = self._joins.get(key)
             if known is not None:
                 known = self.survivor(known)

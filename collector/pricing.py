@@ -22,6 +22,8 @@ from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateC
 from collector.errors import ConfigError
 from detectors.model import CostBasis, Step
 
+_UNMETERED: Final = CostBasis.UNMETERED
+_COMPUTED: Final = CostBasis.COMPUTED
 _PER_TOKENS: Final = 6
 """Prices are per 10⁶ tokens."""
 _CACHED_MODELS: Final = 4096
@@ -137,11 +139,11 @@ class Prices:
         Decimal('0.00131')
         """
         if input_tokens is None or output_tokens is None or not model:
-            return None, CostBasis.UNMETERED
+            return None, _UNMETERED
         rates = self._find(provider, model).rates
         parts = (cached_input_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0)
         total = _cost(_in_force(rates, at_ns), input_tokens, output_tokens, parts) if rates else None
-        return total, CostBasis.UNMETERED if total is None else CostBasis.COMPUTED
+        return total, _UNMETERED if total is None else _COMPUTED
 
     def context_window(self, provider: str | None, model: str | None) -> int | None:
         """Tokens that fit the model; None where nobody says."""
@@ -151,14 +153,14 @@ class Prices:
         """What the model call costs by the table, and the context window of its model."""
         model, input_tokens, output_tokens = step.model, step.input_tokens, step.output_tokens
         if not model:
-            return None, CostBasis.UNMETERED, None
+            return None, _UNMETERED, None
         found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
         if input_tokens is None or output_tokens is None or not found.rates:
-            return None, CostBasis.UNMETERED, found.context_window
+            return None, _UNMETERED, found.context_window
         tariff = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
         parts = (step.cached_input_tokens or 0, step.cache_write_tokens or 0, step.reasoning_tokens or 0)
         total = _cost(tariff, input_tokens, output_tokens, parts)
-        return total, CostBasis.UNMETERED if total is None else CostBasis.COMPUTED, found.context_window
+        return total, _UNMETERED if total is None else _COMPUTED, found.context_window
 
     def _find(self, provider: str | None, model: str) -> _Found:
         if len(model) > _MAX_NAME:
@@ -288,22 +290,20 @@ def _cost(tariff: _Tariff, input_tokens: int, output_tokens: int, parts: tuple[i
 
     `parts`: of the input read from a cache and written to one, of the output reasoning.
     """
-    read, write, reasoning = parts
-    flat = tariff.flats[bisect_left(tariff.starts, input_tokens)]
-    if (input_tokens and not flat.priced_input) or (output_tokens and not flat.priced_output):
+    starts, flats = tariff
+    price_in, price_out, price_read, price_write, price_reasoning, requests, digits, priced_input, priced_output = flats[
+        bisect_left(starts, input_tokens) if starts else 0
+    ]
+    if (input_tokens and not priced_input) or (output_tokens and not priced_output):
         return None
-    read = min(read, input_tokens)
-    write = min(write, input_tokens - read)
-    reasoning = min(reasoning, output_tokens)
-    total = (
-        flat.input * (input_tokens - read - write)
-        + flat.output * (output_tokens - reasoning)
-        + flat.read * read
-        + flat.write * write
-        + flat.reasoning * reasoning
-        + flat.requests
-    )
-    return _dollars(total, flat.digits + _PER_TOKENS)
+    read, write, reasoning = parts
+    total = price_in * input_tokens + price_out * output_tokens + requests
+    if read or write:
+        read = min(read, input_tokens)
+        total += (price_read - price_in) * read + (price_write - price_in) * min(write, input_tokens - read)
+    if reasoning:
+        total += (price_reasoning - price_out) * min(reasoning, output_tokens)
+    return _dollars(total, digits + _PER_TOKENS)
 
 
 def _rate(price: _Price, input_tokens: int) -> Decimal | None:

@@ -69,7 +69,9 @@ class ToolCalls:
         session.size += size
         session.added += size
         self.size += size
-        if session.added > _REWEIGHED and session.added > session.size // 2:
+        if session.added < _REWEIGHED and self.size < self._bytes:
+            return
+        if session.added > session.size // 2:
             before, session.size, session.added = session.size, session.weigh(), 0
             self.size += session.size - before
         while self.size > self._bytes and len(self._sessions) > 1:
