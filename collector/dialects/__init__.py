@@ -84,50 +84,60 @@ _NAMES: Final = tuple(name for dialect in DIALECTS for name in getattr(dialect, 
 
 
 @lru_cache(maxsize=1024)
-def _candidates(scope_name: str) -> tuple[tuple[Dialect, ...], tuple[Dialect, ...]]:
-    """The dialects that may claim something of this scope: of them all, and of those that need no mark for it.
+def _of_scope(scope_name: str) -> tuple[Dialect, ...]:
+    return tuple(dialect for dialect in DIALECTS if scope_name.startswith(getattr(dialect, "scopes", "")))
+
+
+@lru_cache(maxsize=1024)
+def _candidates(scope_name: str, marks: frozenset[str], named: bool) -> tuple[Dialect, ...]:
+    """The dialects that may claim a span of this scope which bears these marks; `named`: its name begins as one wants it.
 
     Most frameworks are known by their scope, and most spans bear no mark: then few need to be asked.
     """
-    of_scope = tuple(dialect for dialect in DIALECTS if not (scopes := getattr(dialect, "scopes", ())) or scope_name.startswith(scopes))
-    plain = tuple(
+    return tuple(
         dialect
-        for dialect in of_scope
-        if not (getattr(dialect, "names", ()) or getattr(dialect, "marks", ())) or scope_name in getattr(dialect, "marked_scopes", ())
+        for dialect in _of_scope(scope_name)
+        if scope_name.startswith(getattr(dialect, "span_scopes", "")) and _may_claim(dialect, scope_name, marks, named)
     )
-    return of_scope, plain
+
+
+def _may_claim(dialect: Dialect, scope_name: str, marks: frozenset[str], named: bool) -> bool:
+    wanted, names = getattr(dialect, "marks", ()), getattr(dialect, "names", ())
+    free = not (wanted or names) or scope_name in getattr(dialect, "marked_scopes", ())
+    return free or not marks.isdisjoint(wanted) or (named and bool(names))
 
 
 def fragment_of(span: Span) -> Fragment | None:
     """What a span says; None where it neither is a step nor tells whose it is."""
-    everyone, plain = _candidates(span.scope_name[:_SCOPE_CHARS])
-    unmarked = span.attributes.keys().isdisjoint(_MARKS) and not span.name.startswith(_NAMES)
-    for dialect in plain if unmarked else everyone:
+    source = span.scope_name[:_SCOPE_CHARS]
+    marks = _MARKS.intersection(span.attributes)
+    for dialect in _candidates(source, marks, span.name.startswith(_NAMES)):
         if dialect.recognises(span):
             fragment = dialect.translate(span)
             break
     else:
         return None
-    if span.events or not unmarked:
+    if span.events or marks:
         judged = evaluations.of_span(span)
         if judged:
             fragment = fragment or Fragment()
             fragment.evaluations = judged
     if fragment is None:
         return None
-    fragment.source = span.scope_name[:_SCOPE_CHARS]
+    parent_span_id, started_ns, ended_ns = span.parent_span_id, span.start_ns, span.end_ns
+    fragment.source = source
     fragment.trace_id = span.trace_id
     fragment.span_id = span.span_id
-    fragment.parent_span_id = span.parent_span_id
-    fragment.at_ns = max(span.end_ns, span.start_ns)
-    fragment.is_root = span.parent_span_id is None
+    fragment.parent_span_id = parent_span_id
+    fragment.at_ns = max(started_ns, ended_ns)
+    fragment.is_root = parent_span_id is None
     resource = span.resource
     if "service.namespace" in resource:
         fragment.namespace = as_text(resource["service.namespace"]) or ""
     if fragment.session_id is None:
         fragment.session_id = first_id(resource, "session.id")
     for part in fragment.parts:
-        part.source, part.trace_id, part.namespace = fragment.source, span.trace_id, fragment.namespace
+        part.source, part.trace_id, part.namespace = source, span.trace_id, fragment.namespace
         part.at_ns = part.at_ns or fragment.at_ns
         part.session_id = part.session_id or fragment.session_id
     if span.links:
@@ -138,7 +148,7 @@ def fragment_of(span: Span) -> Fragment | None:
 def fragment_of_log(record: LogRecord) -> Fragment | None:
     """What a log record says; None where it says nothing about a step."""
     fragment = evaluations.of_log(record)
-    for dialect in _candidates(record.scope_name[:_SCOPE_CHARS])[0] if fragment is None else ():
+    for dialect in _of_scope(record.scope_name[:_SCOPE_CHARS]) if fragment is None else ():
         if dialect.recognises_log(record):
             fragment = dialect.translate_log(record)
             break

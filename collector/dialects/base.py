@@ -11,7 +11,7 @@ UNASSIGNED: Final = SessionKey("", "", "")
 """The session of a step that the session assembler has not placed yet."""
 
 
-class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):
+class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The outcome of an earlier tool call, as the next prompt repeats it."""
 
     call_id: str | None
@@ -24,7 +24,7 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Where the outcome names no call: the span under which the model was called that asked for it."""
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What somebody made of a session's work: an evaluation result, a person's feedback. Score and label as sent."""
 
     name: str
@@ -34,7 +34,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     """Provider response id of the model call that was judged, where the record is in no trace."""
 
 
-class Fragment(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Fragment(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """What a dialect made of one span or log record.
 
     `step` has `seq` 0 and session UNASSIGNED, no cost and no context window: those are filled in later. It is None for a
@@ -84,9 +84,9 @@ class Dialect(Protocol):
     All methods are pure and total: they never raise, whatever the attributes hold. A value of the wrong type is treated
     as absent; it stays in the stored raw attributes. Tests hold every registered dialect to this with random payloads.
     A dialect that claims only what comes from certain instrumentation scopes may say so in a class variable `scopes`, a
-    tuple of prefixes of their names: then it is not asked about others. One that claims only spans with certain attributes
-    may name these in `marks` (any of them; `marked_scopes` are scopes that it claims without), one that claims only spans of
-    certain names their prefixes in `names`.
+    tuple of prefixes of their names: then it is not asked about others (`span_scopes` if that is so of spans only). One
+    that claims only spans with certain attributes may name these in `marks` (any of them; `marked_scopes` are scopes that it
+    claims without), one that claims only spans of certain names their prefixes in `names`.
     """
 
     name: ClassVar[str]

@@ -30,6 +30,7 @@ class CodexCLI:
     """
 
     name: ClassVar[str] = "codex_cli"
+    span_scopes: ClassVar[tuple[str, ...]] = ("codex_otel",)
 
     def recognises(self, span: Span) -> bool:
         return span.scope_name.startswith("codex_otel")

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from collector.dialects.steps import Usage, inclusive
-from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, canonical, first, first_id, first_int
+from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, canonical, first
 from collector.telemetry_data import Attributes
 
 _NO_VENDOR: Final = frozenset({"strands-agents", "microsoft.agent_framework", "langchain", "langgraph", "gcp.vertex.agent"})
@@ -33,36 +33,44 @@ _REASONING: Final = (
     "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.output_tokens.reasoning",
 )
-_PARTS: Final = frozenset((*_READ, *_WRITE, *_REASONING, "gen_ai.usage.total_tokens"))
+_TOTAL: Final = ("gen_ai.usage.total_tokens",)
+_PARTS: Final = {
+    key: (rank, part)
+    for part, keys in (("read", _READ), ("write", _WRITE), ("reasoning", _REASONING), ("total", _TOTAL))
+    for rank, key in enumerate(keys)
+}
+"""Each key, how late it is asked, and what it counts."""
+_PART_KEYS: Final = frozenset(_PARTS)
 
 
 def usage(attributes: Attributes) -> Usage:
     """Token counts under all the names that the conventions and their users have given them."""
-    told = first_int(attributes, "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-    said = first_int(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-    present = attributes.keys() & _PARTS
+    told, said = as_int(attributes.get("gen_ai.usage.input_tokens")), as_int(attributes.get("gen_ai.usage.output_tokens"))
+    if told is None:
+        told = as_int(attributes.get("gen_ai.usage.prompt_tokens"))
+    if said is None:
+        said = as_int(attributes.get("gen_ai.usage.completion_tokens"))
+    present = _PART_KEYS.intersection(attributes)
     if not present:
         return Usage(told, said)
-    known = {key: attributes[key] for key in present}
-    return inclusive(
-        told,
-        said,
-        read=first_int(known, *_READ),
-        write=first_int(known, *_WRITE),
-        reasoning=first_int(known, *_REASONING),
-        total=as_int(known.get("gen_ai.usage.total_tokens")),
-    )
+    parts: dict[str, int] = {}
+    for key in present if len(present) == 1 else sorted(present, key=_PARTS.__getitem__):
+        part, count = _PARTS[key][1], as_int(attributes[key])
+        if count is not None:
+            parts.setdefault(part, count)
+    return inclusive(told, said, **parts)
 
 
 def provider(attributes: Attributes) -> str | None:
     """Vendor of the model, as far as the attribute names one."""
-    name = as_text(first(attributes, "gen_ai.provider.name", "gen_ai.system"))
+    name = attributes.get("gen_ai.provider.name")
+    name = as_text(attributes.get("gen_ai.system") if name is None else name)
     return None if name in _NO_VENDOR else name
 
 
 def conversation_of(attributes: Attributes) -> str | None:
     """Id of the conversation. Some agents put the previous response's id there, which changes with every call."""
-    found = first_id(attributes, "gen_ai.conversation.id")
+    found = as_id(attributes.get("gen_ai.conversation.id"))
     return None if found is None or found.startswith("resp_") else found
 
 

@@ -33,6 +33,9 @@ class Goose(OtelGenAI):
 
     name: ClassVar[str] = "goose"
 
+    names: ClassVar[tuple[str, ...]] = tuple(_KINDS)
+    marked_scopes: ClassVar[frozenset[str]] = frozenset({"goose"})
+
     def recognises(self, span: Span) -> bool:
         return span.scope_name == "goose" or (span.name in _KINDS and span.resource.get("service.name") == "goose")
 
@@ -50,7 +53,5 @@ class Goose(OtelGenAI):
         arguments, result = super().call(span)
         return arguments if arguments is not None else get("input"), result if result is not None else get("output")
 
-    def tool(self, span: Span) -> Fragment | None:
-        name = as_text(first(span.attributes, "gen_ai.tool.name", "tool_name", "tool_call.name", "tool.name"))
-        fields: dict[str, Any] = {field: getattr(span, field) for field in span.__struct_fields__ if field != "attributes"}
-        return super().tool(Span(**fields, attributes={**span.attributes, "gen_ai.tool.name": name}))
+    def tool_name(self, span: Span) -> str | None:
+        return as_text(first(span.attributes, "gen_ai.tool.name", "tool_name", "tool_call.name", "tool.name"))

@@ -50,13 +50,10 @@ class MCP(OtelGenAI):
             return self.tool(span)
         return identity_only(span, *self.identity(span.attributes))
 
-    def tool(self, span: Span) -> Fragment | None:
-        attributes = span.attributes
-        if "gen_ai.tool.name" in attributes:
-            return super().tool(span)
-        name = span.name.rpartition(_CALL)[2].strip() or None
-        fields: dict[str, Any] = {field: getattr(span, field) for field in span.__struct_fields__ if field != "attributes"}
-        return super().tool(Span(**fields, attributes={**attributes, "gen_ai.tool.name": name}))
+    def tool_name(self, span: Span) -> str | None:
+        if "gen_ai.tool.name" in span.attributes:
+            return super().tool_name(span)
+        return as_text(span.name.rpartition(_CALL)[2].strip())
 
     def call(self, span: Span) -> tuple[Any, Any]:
         arguments, result = super().call(span)

@@ -6,11 +6,15 @@ Understood are: OTel parts (`text`, `tool_call`, `tool_call_response`, `reasonin
 older events and LangChain's serialised messages.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
 
 from collector.dialects.base import ToolAnswer
 from collector.dialects.values import REDACTS, answer, as_bool, as_dict, as_id, as_json, as_list, as_text, ask, json_text
+from collector.telemetry_data import Attributes
 from detectors.model import ToolAsk
 
 ASSISTANT: Final = frozenset({"assistant", "ai", "model", "aimessage", "aimessagechunk"})
@@ -20,18 +24,20 @@ _NOT_SAID: Final = _TOOL_ROLES | {"user"}
 _ROLES: Final = {"human": "user", "function_call": "assistant", "function_call_output": "tool"}
 MAX_TRAILING: Final = 64
 """Messages looked at after the last assistant message: a turn does not hold more."""
+MAX_MESSAGES: Final = 4096
+"""Messages of one call whose fields are attributes of their own."""
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message: its text (None where it has none), the tool calls it asks for, the outcomes it brings."""
 
-    role: str
-    text: str | None
+    role: str = ""
+    text: str | None = None
     asks: tuple[ToolAsk, ...] = ()
     answers: tuple[ToolAnswer, ...] = ()
 
 
-class Exchange(NamedTuple):
+class Exchange(msgspec.Struct, frozen=True, gc=False):
     """What one model call was told and what it said."""
 
     input_text: str | None = None
@@ -48,8 +54,8 @@ def exchange(trailing: Sequence[Message], output: Sequence[Message]) -> Exchange
     """Combines the input's trailing messages (see `trailing`) with the output's messages."""
     if len(output) == 1 and len(trailing) == 1:
         told, said = trailing[0], output[0]
-        text = said.text if said.role not in _NOT_SAID else None
-        return Exchange(told.text, text, said.asks, told.answers, joined(said.asks, told.answers) if said.asks or told.answers else ())
+        text, asks, answers = said.text if said.role not in _NOT_SAID else None, said.asks, told.answers
+        return Exchange(told.text, text, asks, answers, joined(asks, answers) if asks or answers else ())
     asks = tuple(item for message in output for item in message.asks)
     answers = tuple(item for message in trailing for item in message.answers)
     texts = [message.text for message in output if message.text and message.role not in _NOT_SAID]
@@ -72,6 +78,8 @@ def trailing(value: Any) -> list[Message]:
 
     Only these are new; what comes before was read when it was new.
     """
+    if isinstance(value, str) and len(value) > _LONG and (later := _later(value)) is not None:
+        return later
     items = as_json(value)
     if isinstance(items, dict):
         items = items.get("messages", [items])
@@ -79,8 +87,12 @@ def trailing(value: Any) -> list[Message]:
         return []
     while len(items) == 1 and isinstance(items[0], list):  # LangChain sends a batch of one history
         items = items[0]
+    return _after_assistant(reversed(items))
+
+
+def _after_assistant(backwards: Iterable[Any]) -> list[Message]:
     found: list[Message] = []
-    for item in reversed(items):
+    for item in backwards:
         message = read(item)
         if message.role in ASSISTANT or message.asks or len(found) >= MAX_TRAILING:
             if found and isinstance(item, dict) and item.get("type") == "function_call" and _answers(found[-1], message):
@@ -91,18 +103,28 @@ def trailing(value: Any) -> list[Message]:
     return found
 
 
-def first_new(history: Sequence[Message], *, alternating: bool = False) -> int:
-    """Where the new messages of a history begin: behind its last assistant message.
+def new(history: Sequence[dict[str, Any]], read_fields: Callable[[dict[str, Any]], Message], *, alternating: bool = False) -> list[Message]:
+    """The new messages of a history: those behind its last assistant message. Of the older ones few are read.
 
     `alternating`: calls asked for at once stand one by one, each with its outcome behind it, as the Responses API has them.
     Then outcomes of earlier turns count as new too, at most eight: nothing tells where the turn began.
     """
-    start = max((i + 1 for i, message in enumerate(history) if message.role in ASSISTANT or message.asks), default=0)
+    backwards: list[Message] = []
+    older = 0
+    for fields in reversed(history):
+        message = read_fields(fields)
+        backwards.append(message)
+        if older or message.role in ASSISTANT or message.asks:
+            older += 1
+            if older > (2 * _PARALLEL if alternating else 0):
+                break
+    known = backwards[::-1]
+    start = max((i + 1 for i, message in enumerate(known) if message.role in ASSISTANT or message.asks), default=0)
     for _ in range(_PARALLEL if alternating else 0):
-        if start < 2 or start >= len(history) or not _answers(history[start], history[start - 1]) or not history[start - 2].answers:
+        if start < 2 or start >= len(known) or not _answers(known[start], known[start - 1]) or not known[start - 2].answers:
             break
         start -= 2
-    return start
+    return known[start:]
 
 
 _PARALLEL: Final = 8
@@ -111,6 +133,39 @@ _PARALLEL: Final = 8
 def _answers(outcome: Message, request: Message) -> bool:
     """Whether a message is the outcome of the one call that the message before it asks for."""
     return len(request.asks) == 1 and not request.text and any(one.call_id == request.asks[0].call_id for one in outcome.answers)
+
+
+def _later(history: str) -> list[Message] | None:
+    """The trailing messages of a long history, the only ones that are parsed: the rest is skipped, at a quarter of the cost.
+
+    None where the text is not a plain list of messages.
+    """
+    try:
+        items = _items.decode(history)
+        if len(items) == 1:  # LangChain sends a batch of one history
+            items = _items.decode(items[0])
+        if len(items) < 2:
+            return None
+        return _after_assistant(orjson.loads(memoryview(item)) for item in reversed(items))
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, RecursionError):
+        return None
+
+
+_LONG: Final = 2048
+"""Characters of a history from which skipping pays."""
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def numbered(attributes: Attributes, prefix: str, infix: str) -> list[dict[str, Any]]:
+    """Fields of messages out of keys `<prefix>N<infix><field>`, in order of N."""
+    by_index: dict[int, dict[str, Any]] = {}
+    length = len(prefix)
+    for key, value in attributes.items():
+        if key.startswith(prefix):
+            number, _, field = key[length:].partition(infix)
+            if field and number.isdecimal() and len(number) < 6 and len(by_index) < MAX_MESSAGES:
+                by_index.setdefault(int(number), {})[field] = value
+    return [by_index[index] for index in sorted(by_index)]
 
 
 def last_asks(value: Any) -> tuple[ToolAsk, ...]:
@@ -136,12 +191,10 @@ def messages(value: Any) -> list[Message]:
 
 def read(item: Any) -> Message:
     """One message of any known shape."""
-    if isinstance(item, str):
-        return Message("", as_text(item))
     if not isinstance(item, dict):
-        return Message("", None)
+        return Message("", as_text(item))
     body = item.get("parts")
-    if type(body) is list and not (_OWN_CALLS & item.keys()):
+    if type(body) is list and _OWN_CALLS.isdisjoint(item):
         plain = _conventional(item.get("role"), body)
         if plain is not None:
             return plain
@@ -182,6 +235,8 @@ _OWN_CALLS: Final = frozenset({"tool_calls", "tool_call_id", "id"})
 
 def _conventional(role: Any, parts: list[Any]) -> Message | None:
     """A message whose parts are all as the conventions say, the commonest kind; None for any other."""
+    if type(role) is not str or role.lower() != role or role in _ROLES:
+        return None
     texts: list[str] = []
     asks: list[ToolAsk] = []
     answers: list[ToolAnswer] = []
@@ -199,9 +254,7 @@ def _conventional(role: Any, parts: list[Any]) -> Message | None:
             _answer_part(part, answers)
         else:
             return None
-    if type(role) is not str or role.lower() != role or role in _ROLES:
-        return None
-    if not texts and answers:
+    if answers and not texts:
         texts = [outcome.result for outcome in answers if outcome.result]
     return Message(role, (texts[0] if len(texts) == 1 else "\n".join(texts)) if texts else None, tuple(asks), tuple(answers))
 

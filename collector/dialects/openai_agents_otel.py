@@ -64,4 +64,4 @@ class OpenAIAgentsOtel(OtelGenAI):
             found = from_repr(line) if line.startswith(("{'", "[{'")) else None
             calls += [item for item in (found if isinstance(found, list) else [found]) if isinstance(item, dict)]
         asks = messages.exchange((), [messages.read(item) for item in calls]).asks
-        return said._replace(asks=asks, joins=messages.joined(asks, said.answers)) if asks else said
+        return msgspec.structs.replace(said, asks=asks, joins=messages.joined(asks, said.answers)) if asks else said

@@ -39,7 +39,6 @@ _KINDS: Final = {
 _NO_STEP: Final = frozenset({"EVALUATOR", "GUARDRAIL", "PROMPT", "UNKNOWN"})
 _IN: Final = "llm.input_messages."
 _OUT: Final = "llm.output_messages."
-_MAX_MESSAGES: Final = 4096
 _METHOD: Final = re.compile(r"\.(__call__|run|_run|call|acall|invoke|ainvoke)$")
 """Where a tool has no `tool.name`, the span is named after the method that was traced."""
 
@@ -251,10 +250,9 @@ def _response(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
 
 
 def _exchange(attributes: Attributes, *, alternating: bool) -> Exchange:
-    output = _flattened(attributes, _OUT)
-    told = _flattened(attributes, _IN)
-    start = messages.first_new(told, alternating=alternating)
-    told = [message for message in told[start:] if not message.asks]
+    output = [_message(fields) for fields in messages.numbered(attributes, _OUT, ".message.")]
+    told = messages.new(messages.numbered(attributes, _IN, ".message."), _message, alternating=alternating)
+    told = [message for message in told if not message.asks]
     # The JavaScript instrumentation for LangChain flattens messages without their tool-call ids.
     if any(ask.call_id is None for message in output for ask in message.asks):
         generation = _generation(as_dict(attributes.get("output.value")))
@@ -270,18 +268,6 @@ def _generation(value: dict[str, Any]) -> dict[str, Any]:
     while isinstance(generations, list) and generations:
         generations = generations[0]
     return generations if isinstance(generations, dict) else {}
-
-
-def _flattened(attributes: Attributes, prefix: str) -> list[Message]:
-    """Messages out of keys `<prefix>N.message.…`, in order of N."""
-    by_index: dict[int, dict[str, Any]] = {}
-    length = len(prefix)
-    for key, value in attributes.items():
-        if key.startswith(prefix):
-            number, _, rest = key[length:].partition(".message.")
-            if rest and number.isdecimal() and len(number) < 6 and len(by_index) < _MAX_MESSAGES:
-                by_index.setdefault(int(number), {})[rest] = value
-    return [_message(by_index[index]) for index in sorted(by_index)]
 
 
 def _message(fields: dict[str, Any]) -> Message:

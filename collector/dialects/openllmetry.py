@@ -28,7 +28,6 @@ _MARKS: Final = (
     "gen_ai.completion.0.role",
     _PROPERTIES + "session_id",
 )
-_MAX_MESSAGES: Final = 4096
 
 
 class OpenLLMetry(OtelGenAI):
@@ -135,11 +134,11 @@ class OpenLLMetry(OtelGenAI):
         attributes = span.attributes
         if "gen_ai.input.messages" in attributes or "gen_ai.output.messages" in attributes:
             return super().content(span)
-        told = _indexed(attributes, "gen_ai.prompt.")
-        said = _indexed(attributes, "gen_ai.completion.")
+        told = messages.numbered(attributes, "gen_ai.prompt.", ".")
+        said = messages.numbered(attributes, "gen_ai.completion.", ".")
         if not told and not said:
             return super().content(span)
-        return messages.exchange(told[messages.first_new(told) :], said)
+        return messages.exchange(messages.new(told, _message), [_message(fields) for fields in said])
 
     def tool(self, span: Span) -> Fragment | None:
         attributes = span.attributes
@@ -180,17 +179,6 @@ class OpenLLMetry(OtelGenAI):
         )
 
 
-def _indexed(attributes: Attributes, prefix: str) -> list[Message]:
-    """Messages out of keys `<prefix>N.…` of the older releases."""
-    by_index: dict[int, dict[str, Any]] = {}
-    for key, value in attributes.items():
-        if key.startswith(prefix):
-            number, _, rest = key[len(prefix) :].partition(".")
-            if rest and number.isdecimal() and len(number) < 6 and len(by_index) < _MAX_MESSAGES:
-                by_index.setdefault(int(number), {})[rest] = value
-    return [_message(by_index[index]) for index in sorted(by_index)]
-
-
 def _message(fields: dict[str, Any]) -> Message:
     calls: dict[str, dict[str, Any]] = {}
     for key, value in fields.items():
@@ -199,4 +187,4 @@ def _message(fields: dict[str, Any]) -> Message:
             calls.setdefault(number, {})[rest] = value
     read = messages.read({key: fields.get(key) for key in ("role", "content", "tool_call_id")})
     asks = tuple(ask(call.get("id"), call.get("name"), call.get("arguments")) for call in calls.values())
-    return read._replace(asks=asks or read.asks)
+    return Message(read.role, read.text, asks or read.asks, read.answers)

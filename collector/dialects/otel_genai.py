@@ -6,10 +6,11 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.genai_keys import conversation_of, provider, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
-from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, step, tool_kind
+from collector.dialects.steps import SUCCESS, Ending, Usage, ending, identity_only, judged, log_step, step, step_of, tool_kind
 from collector.dialects.values import (
     arguments_text,
     as_dict,
+    as_id,
     as_json,
     as_text,
     as_texts,
@@ -85,9 +86,10 @@ class OtelGenAI:
         attributes = span.attributes
         operation = attributes.get("gen_ai.operation.name")
         if isinstance(operation, str):
-            if operation in _NO_STEP:
-                return None
-            return _OPERATIONS.get(operation.lower(), StepKind.AGENT)
+            known = _OPERATIONS.get(operation)
+            if known is not None:
+                return known
+            return None if operation in _NO_STEP else _OPERATIONS.get(operation.lower(), StepKind.AGENT)
         if "gen_ai.tool.name" in attributes and "gen_ai.request.model" not in attributes:
             return StepKind.TOOL
         if first(attributes, "gen_ai.request.model", "gen_ai.response.model") is not None:
@@ -96,7 +98,7 @@ class OtelGenAI:
 
     def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
         """Session id, and the other ids of the same conversation."""
-        session = first_id(attributes, "session.id")
+        session = as_id(attributes.get("session.id"))
         conversation = conversation_of(attributes)
         if session is None or session == conversation:
             return conversation, ()
@@ -139,35 +141,32 @@ class OtelGenAI:
         said = self.content(span)
         tokens = self.usage(attributes)
         model = as_text(first(attributes, "gen_ai.response.model", "gen_ai.request.model"))
-        response_id = first_id(attributes, "gen_ai.response.id")
+        response_id = as_id(attributes.get("gen_ai.response.id"))
         ended = self.ending(span)
         if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
-            ended = Ending(error=False)
+            ended = SUCCESS
         agent = self.agent_name(span)
         session, conversations = self.identity(attributes)
+        facts = {
+            "name": model,
+            "agent": agent,
+            "provider": self.provider(attributes),
+            "model": model,
+            "response_id": response_id,
+            "input_tokens": tokens.input_tokens,
+            "output_tokens": tokens.output_tokens,
+            "cached_input_tokens": tokens.cached_input_tokens,
+            "cache_write_tokens": tokens.cache_write_tokens,
+            "reasoning_tokens": tokens.reasoning_tokens,
+            "finish_reasons": as_texts(first(attributes, "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason")),
+            "input_text": said.input_text,
+            "output_text": said.output_text,
+            "error": ended.error,
+        }
+        if ended.error:
+            facts |= ended._asdict()
         return Fragment(
-            step=step(
-                span,
-                self.name,
-                StepKind.LLM,
-                name=model,
-                agent=agent,
-                provider=self.provider(attributes),
-                model=model,
-                response_id=response_id,
-                input_tokens=tokens.input_tokens,
-                output_tokens=tokens.output_tokens,
-                cached_input_tokens=tokens.cached_input_tokens,
-                cache_write_tokens=tokens.cache_write_tokens,
-                reasoning_tokens=tokens.reasoning_tokens,
-                finish_reasons=as_texts(first(attributes, "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason")),
-                input_text=said.input_text,
-                output_text=said.output_text,
-                error=ended.error,
-                error_class=ended.error_class,
-                error_type=ended.error_type,
-                error_message=ended.error_message,
-            ),
+            step=step_of(span, self.name, StepKind.LLM, facts),
             session_id=session,
             conversation_ids=conversations,
             twin_key=response_id,
@@ -183,12 +182,17 @@ class OtelGenAI:
         get = span.attributes.get
         return get("gen_ai.tool.call.arguments"), get("gen_ai.tool.call.result")
 
+    def tool_name(self, span: Span) -> str | None:
+        """Name of the tool called."""
+        name = as_text(span.attributes.get("gen_ai.tool.name"))
+        if name is None and span.name.startswith("execute_tool "):
+            name = span.name[len("execute_tool ") :] or None
+        return name
+
     def tool(self, span: Span) -> Fragment | None:
         """One tool call; identity only where it is a control tool."""
         attributes = span.attributes
-        name = as_text(attributes.get("gen_ai.tool.name"))
-        if name is None and span.name.startswith("execute_tool "):
-            name = span.name[len("execute_tool ") :] or None
+        name = self.tool_name(span)
         arguments, outcome = self.call(span)
         result = messages.plain_content(outcome)
         kind = tool_kind(name, result)
@@ -198,21 +202,18 @@ class OtelGenAI:
             return identity_only(span, session, conversations, agent)
         ended = judged(self.ending(span), result)
         call_id = first_id(attributes, "gen_ai.tool.call.id", "gen_ai.tool.call_id")
+        facts = {
+            "name": name,
+            "agent": agent,
+            "call_id": call_id,
+            "arguments": arguments_text(arguments),
+            "result": result,
+            "error": ended.error,
+        }
+        if ended.error:
+            facts |= ended._asdict()
         return Fragment(
-            step=step(
-                span,
-                self.name,
-                kind,
-                name=name,
-                agent=agent,
-                call_id=call_id,
-                arguments=arguments_text(arguments),
-                result=result,
-                error=ended.error,
-                error_class=ended.error_class,
-                error_type=ended.error_type,
-                error_message=ended.error_message,
-            ),
+            step=step_of(span, self.name, kind, facts),
             session_id=session,
             conversation_ids=conversations,
             agent=agent,

@@ -83,12 +83,11 @@ def ending(span: Span, *, ok_tells: bool = True, unset_is_ok: bool = False) -> E
     """
     if span.status_code == 2:
         return _failure(span)
-    error_type = as_text(span.attributes.get("error.type"))
-    if error_type and span.status_code != 1:
+    if span.status_code == 1:
+        return SUCCESS if ok_tells else UNKNOWN_ENDING
+    if "error.type" in span.attributes and as_text(span.attributes["error.type"]):
         return _failure(span)
-    if (span.status_code == 1 and ok_tells) or (span.status_code == 0 and unset_is_ok):
-        return SUCCESS
-    return UNKNOWN_ENDING
+    return SUCCESS if unset_is_ok and span.status_code == 0 else UNKNOWN_ENDING
 
 
 def _failure(span: Span) -> Ending:
@@ -149,22 +148,24 @@ def _service(resource: Attributes) -> tuple[str | None, str | None]:
 
 
 def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
-    """A step with everything a span tells in every dialect. Facts that only leaves may carry are kept from agent spans."""
-    service, instance = _service(span.resource)
-    return Step(
-        seq=0,
-        session=UNASSIGNED,
-        kind=kind,
-        started_ns=span.start_ns,
-        ended_ns=max(span.end_ns, span.start_ns),
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        parent_span_id=span.parent_span_id,
-        dialect=dialect,
-        service_name=service,
-        service_instance=instance,
-        **facts,
-    )
+    """A step with everything a span tells in every dialect."""
+    return step_of(span, dialect, kind, facts)
+
+
+def step_of(span: Span, dialect: str, kind: StepKind, facts: dict[str, Any]) -> Step:
+    """The same out of a dict, which is used up. Python passes more than fifteen keywords as a dict in any case."""
+    started_ns, ended_ns = span.start_ns, span.end_ns
+    facts["seq"] = 0
+    facts["session"] = UNASSIGNED
+    facts["kind"] = kind
+    facts["started_ns"] = started_ns
+    facts["ended_ns"] = max(started_ns, ended_ns)
+    facts["trace_id"] = span.trace_id
+    facts["span_id"] = span.span_id
+    facts["parent_span_id"] = span.parent_span_id
+    facts["dialect"] = dialect
+    facts["service_name"], facts["service_instance"] = _service(span.resource)
+    return Step(**facts)
 
 
 def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: Any = None, **facts: Any) -> Step:

@@ -33,9 +33,7 @@ _EXIT_CODE: Final = re.compile(r"(?:process )?(?:exited|completed) with (?:exit 
 
 def as_text(value: Any) -> str | None:
     """A non-empty string that is content: placeholders of redaction are absent content."""
-    if not isinstance(value, str) or not value:
-        return None
-    if value[0] in REDACTS and _REDACTED.match(value):
+    if not isinstance(value, str) or not value or (value[0] in REDACTS and _REDACTED.match(value)):
         return None
     return value
 
@@ -56,9 +54,7 @@ def as_id(value: Any) -> str | None:
 
 def as_int(value: Any) -> int | None:
     """A count from 0 to MAX_COUNT; some senders write counts as decimal strings or as floats."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
+    if type(value) is int:
         return value if 0 <= value <= MAX_COUNT else None
     if isinstance(value, float):
         return int(value) if 0 <= value <= MAX_COUNT and value.is_integer() else None
@@ -116,7 +112,7 @@ def as_texts(value: Any) -> tuple[str, ...]:
     """Strings of an array, of a JSON array in a string, or of a bare string: finish reasons come as all three."""
     if isinstance(value, str):
         value = as_json(value) or ([value] if value else [])
-    return tuple(item for item in value if isinstance(item, str) and item) if isinstance(value, list) else ()
+    return tuple([item for item in value if isinstance(item, str) and item]) if isinstance(value, list) else ()
 
 
 def json_text(value: Any) -> str | None:
@@ -163,20 +159,18 @@ def first(attributes: dict[str, Any], *keys: str) -> Any:
 def first_int(attributes: dict[str, Any], *keys: str) -> int | None:
     """First of `keys` that holds a whole number."""
     for key in keys:
-        if key in attributes:
-            value = as_int(attributes[key])
-            if value is not None:
-                return value
+        value = attributes.get(key)
+        if value is not None and (number := as_int(value)) is not None:
+            return number
     return None
 
 
 def first_id(attributes: dict[str, Any], *keys: str) -> str | None:
     """First of `keys` that holds an identifier."""
     for key in keys:
-        if key in attributes:
-            value = as_id(attributes[key])
-            if value is not None:
-                return value
+        value = attributes.get(key)
+        if value is not None and (found := as_id(value)) is not None:
+            return found
     return None
 
 
