@@ -27,10 +27,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from google.protobuf.message import DecodeError
 from prometheus_client import CollectorRegistry
 
 from benchmarks.mutations import CAPTURES, Input, Mutator
 from benchmarks.report import Cell, Table, machine, progress, show
+from collector import decode_columns, decode_protobuf
 from collector.config import Config
 from collector.core import Core
 from collector.dialects import DIALECTS
@@ -63,6 +65,8 @@ class Found:
     refused: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     accepted_items: int = 0
+    by_columns: int = 0
+    """Requests that decoding by columns took, with the same result as message by message."""
     shown: int = 0
     """Sessions read as the API shows them, each before and after a restart."""
     crashes: list[str] = field(default_factory=list)
@@ -156,8 +160,28 @@ class Harness:
             self.crash(f"{one.kind}: {traceback.format_exc(limit=-4)}\n{one.body[:2_000].hex()}")
             return None
         request = Request(signal=one.signal, encoding=one.encoding, body=body, tenant="default", protocol="http", arrival_ns=self._now_ns)
+        if one.signal == "traces" and one.encoding == "protobuf":
+            self._columns(body)
         self._translated = not self._translated
         return self._elsewhere(request) if self._translated else request
+
+    def _columns(self, body: bytes) -> None:
+        """Both ways to decode spans say the same; decoding by columns may leave a request to the other, and only that."""
+        try:
+            by_columns = decode_columns.traces(body)
+        except (ValueError, DecodeError):
+            return
+        except BaseException:  # noqa: BLE001 — a native library's panic is no Exception
+            self.crash(f"columns: {traceback.format_exc(limit=-4)}\n{body[:2_000].hex()}")
+            return
+        try:
+            by_messages = decode_protobuf.SIGNALS["traces"](body)
+        except OvercurrentError:
+            self.found.refused["taken by columns alone"] += 1
+            return
+        self.found.by_columns += 1
+        if repr(by_columns) != repr(by_messages):  # NaN equals nothing, itself included
+            self.crash(f"columns differ from messages:\n{by_columns!r:.1500}\n{by_messages!r:.1500}\n{body[:2_000].hex()}")
 
     def _elsewhere(self, request: Request) -> Request:
         """The request as another process hands it over once it has translated it."""
@@ -281,6 +305,7 @@ def main() -> None:
         "inputs": found.inputs.total(),
         "requests refused": found.refused.total(),
         "items taken": found.accepted_items,
+        "also by columns": found.by_columns,
         "items rejected": found.rejected.total(),
         "sessions shown": found.shown,
         "crashes": len(found.crashes),

@@ -84,6 +84,7 @@ class App:
         config = self.config
         receivers, tls = config.receivers, config.security.tls or None
         self.admission.start()
+        self.core.readiness.went_round()
         for action_type in ACTIONS.values():
             action = action_type()
             outbox = Outbox(self.core.control, action, observe=lambda reply: self.telemetry.webhook_delivery(reply.value))

@@ -16,12 +16,13 @@ from collector.baselines import Baselines
 from collector.config import Config
 from collector.enforcement.action import Runtime
 from collector.enforcement.control import ControlStore
-from collector.enforcement.rows import Subject
+from collector.enforcement.rows import as_subject
 from collector.errors import OvercurrentError, StoreUnavailable
 from collector.gauges import gauges
 from collector.model import Halt, Outcome, Request, Session, SessionState, Verb
 from collector.pipeline import Pipeline
 from collector.policy import decide
+from collector.readiness import CONTROL, TELEMETRY, Readiness
 from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions
 from collector.store.base import FindingQuery
@@ -70,7 +71,10 @@ class Core:
         self._batch = BatchCounts()
         self.on_halt: Callable[[], None] = lambda: None
         """Told after a halt was recorded, so that the outbox looks."""
-        data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"storage.data_dir: cannot make {data_dir}: {error.strerror}") from error
         self.store = DuckDBStore(data_dir / "telemetry.duckdb")
         try:
             self.control = ControlStore(data_dir / "control.sqlite")
@@ -82,7 +86,7 @@ class Core:
         self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
         self.history = RecordedHistory(self.store, self._known, self.index.get)
         self.snapshot = Snapshot()
-        self._refusal: str | None = None
+        self.readiness = Readiness()
         self._snapshot_at = 0.0
         self._expired_ns = 0
         self._learned = LearnedStore(self.control.database)
@@ -115,7 +119,7 @@ class Core:
     # Start and restart
 
     def _assembler(self) -> Assembler:
-        assembler = Assembler(price=self.prices.charge, first_seq=self.store.last_seq() + 1)
+        assembler = Assembler(price=self.prices.charge, first_seq=max(self.store.last_seq(), self.index.seq) + 1)
         tail = self.store.tail(RESTORED_EVENTS)
         assembler.restore(tail, self.store.parents(RESTORED_EVENTS))
         self._tail = tail
@@ -174,8 +178,10 @@ class Core:
         """For `Admission`: commits a group and answers each request."""
         self._batch.reset()
         outcomes = self.pipeline.process(requests)
-        refused = next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None)
-        self._refusal = None if refused is None else refused.message
+        if refused := next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None):
+            self.readiness.fails(TELEMETRY, refused.message)
+        elif any(isinstance(outcome, Outcome) for outcome in outcomes):
+            self.readiness.works(TELEMETRY)
         return outcomes
 
     def committed(self, duplicates: dict[str, int]) -> None:
@@ -185,7 +191,8 @@ class Core:
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
         self._owed += [event for event in events if isinstance(event, SessionsMerged)]
         self._owed += findings
-        self._act()
+        if not self.readiness.failing(CONTROL):  # else once a second is enough: each try may wait for a lock
+            self._act()
         for judged in (event for event in events if isinstance(event, Evaluation)):
             self._batch.judged(judged, live.session.agent_type if (live := self.sessions.live.get(judged.session)) else "unknown")
         for finding in findings:
@@ -226,25 +233,35 @@ class Core:
         """Once a second: time passes even when nothing arrives; the index and the gauges follow."""
         now_ns = self._clock_ns()
         self.telemetry.heartbeat(now_ns / 1e9)
-        try:
-            self._act()
-            self.pipeline.idle(now_ns)
-            if snapshots := self.baselines.due(self.sessions.now_ns):
-                self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])
-            self.flush()
-            if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
-                self._expired_ns = now_ns
-                self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9)
-        except StoreUnavailable as error:
-            self._refusal = error.message
-            logger.error("the store refuses, senders are told to retry: %s", error.message)  # noqa: TRY400
-        else:
-            self._refusal = None
+        self.readiness.went_round()
+        for part, work in ((TELEMETRY, self._let_time_pass), (CONTROL, self._settle)):
+            try:
+                work(now_ns)
+            except StoreUnavailable as error:
+                self.readiness.fails(part, error.message)
         # Counting tens of thousands of sessions takes a while: not more often than a scrape can use.
         pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
         if now_ns / 1e9 - self._snapshot_at >= pause:
             self._snapshot_at = now_ns / 1e9
             self.snapshot = gauges(self.sessions, self.control, self.policy, watermark_ns=self.pipeline.watermark.at_ns, now_ns=now_ns)
+
+    def _let_time_pass(self, now_ns: int) -> None:
+        if self.readiness.failing(TELEMETRY):  # nobody may send while it is not ready, so it finds out by itself
+            self.pipeline.record(lambda seq: [Tick(seq=seq, at_ns=self.pipeline.watermark.at_ns)])
+            self.readiness.works(TELEMETRY)
+        self.pipeline.idle(now_ns)
+        if snapshots := self.baselines.due(self.sessions.now_ns):
+            self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])
+        if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
+            self._expired_ns = now_ns
+            self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9)
+
+    def _settle(self, _: int) -> None:
+        self._act()
+        self.flush()
+        if self.readiness.failing(CONTROL) and not self._owed:
+            self.index.write((), {}, self.pipeline.committed_seq)  # nothing may have had to be written
+            self.readiness.works(CONTROL)
 
     def flush(self) -> None:
         """Writes changed sessions to the index. Raises StoreUnavailable; then they stay marked as changed."""
@@ -283,7 +300,7 @@ class Core:
                     self._enforce(owed)
             except StoreUnavailable as error:
                 self._owed.appendleft(owed)
-                logger.error("%d findings and merges wait for the store: %s", len(self._owed), error.message)  # noqa: TRY400
+                self.readiness.fails(CONTROL, error.message)
                 return
 
     def _enforce(self, finding: Finding) -> None:
@@ -334,7 +351,8 @@ class Core:
             now_ns=self._clock_ns(),
             finding=finding,
             note=note,
-            subject=_subject(session, summary or note),
+            subject=as_subject(session, summary or note),
+            recorded_generation=session.generation if session is not None else 0,
             runtimes=self.runtimes(),
         )
         standing = self.session(halt.session)
@@ -349,7 +367,7 @@ class Core:
 
     def not_ready(self) -> list[str]:
         """Why the service should get no traffic; safe from any thread."""
-        return [] if self._refusal is None else [self._refusal]
+        return self.readiness.reasons()
 
     def _record_halt(self, key: SessionKey, generation: int, verb: Verb, halt_reason: str | None) -> None:
         at_ns = self._clock_ns()
@@ -380,17 +398,3 @@ class Core:
         """The session as it stands, live or from the index; what its runtime answered is laid over it."""
         live = self.sessions.live.get(key)
         return live.session if live is not None else self.index.get(key)
-
-
-def _subject(session: Session | None, summary: str) -> Subject:
-    if session is None:
-        return Subject(summary=summary)
-    return Subject(
-        agent_type=session.agent_type,
-        workflow_id=session.workflow_id,
-        identifiers=session.identifiers,
-        merged_from=[SessionKey.parse(name).session_id for name in session.merged_from],
-        summary=summary,
-        steps=session.steps,
-        cost_usd=None if session.cost_usd is None else format(session.cost_usd, "f"),
-    )

@@ -57,12 +57,14 @@ class ControlStore:
         note: str = "",
         subject: Subject | None = None,
         runtimes: Iterable[Runtime] = (),
+        recorded_generation: int = 0,
     ) -> Halt:
         """Records what is asked of a session and queues it for its runtimes, in one transaction. Idempotent.
 
         Asked again for what is in force, it returns that. One finding asks for each verb once: after a release, the
         same finding (a replay after a restart) gets its old halt back, and nothing is stopped. Each new request raises
-        the generation. A halt takes the place of a pause; a release of everything undelivered.
+        the generation, also above `recorded_generation`, which telemetry knows of where this file was lost: runtimes ignore
+        lower ones. A halt takes the place of a pause; a release of everything undelivered.
 
         Raises Refused where the request is weaker than what is in force, or nothing is there to be released.
         """
@@ -75,7 +77,7 @@ class ControlStore:
                 record(c, now_ns, requested_by, f"request.{verb}", session=key, halt_id=existing.halt_id, detail=detail)
                 return existing
             _admit(c, key, verb, active)
-            generation += 1
+            generation = max(generation, recorded_generation) + 1
             halt = Halt(
                 halt_id=_halt_id(key, generation),
                 session=key,

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from collector.errors import ConfigError, StoreUnavailable
 
+BUSY_S = 0.25
+"""How long a statement waits for another process that holds the file. Ingest waits with it, and no other process has business here."""
+
 
 class Migration(NamedTuple):
     """One numbered script. Once released it is never edited: a correction is the next number."""
@@ -43,9 +46,9 @@ class Database:
             if self._path != ":memory:":
                 # Addresses and notes are for the service alone; SQLite gives its side files the mode of this one.
                 Path(self._path).touch(mode=0o600)
-            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
+            self._connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
         except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable(f"cannot open {self._path}: {error}") from error
+            raise StoreUnavailable(f"cannot open {self._path}: {error}; docs/operations.md says what to do") from error
         try:
             self._connection.row_factory = sqlite3.Row
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
@@ -53,7 +56,7 @@ class Database:
             self._migrate(shipped_migrations() if migrations is None else list(migrations))
         except sqlite3.Error as error:
             self._connection.close()
-            raise StoreUnavailable(f"cannot use {self._path}: {error}") from error
+            raise StoreUnavailable(f"cannot use {self._path}: {error}; docs/operations.md says what to do") from error
         except BaseException:
             self._connection.close()
             raise

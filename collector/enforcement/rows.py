@@ -8,7 +8,7 @@ import orjson
 
 from collector.enforcement.transitions import NEXT
 from collector.errors import NotFound
-from collector.model import Halt, HaltState, Identifiers, Verb
+from collector.model import Halt, HaltState, Identifiers, Session, Verb
 from detectors.model import SessionKey
 
 
@@ -23,6 +23,21 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     steps: int | None = None
     cost_usd: str | None = None
     console_url: str | None = None
+
+
+def as_subject(session: Session | None, summary: str) -> Subject:
+    """What is known of the session now; None for one not seen yet."""
+    if session is None:
+        return Subject(summary=summary)
+    return Subject(
+        agent_type=session.agent_type,
+        workflow_id=session.workflow_id,
+        identifiers=session.identifiers,
+        merged_from=[SessionKey.parse(name).session_id for name in session.merged_from],
+        summary=summary,
+        steps=session.steps,
+        cost_usd=None if session.cost_usd is None else format(session.cost_usd, "f"),
+    )
 
 
 def halt_of(row: sqlite3.Row) -> Halt:

@@ -55,7 +55,9 @@ class DuckDBStore:
                 connection.close()
                 raise
         except (duckdb.Error, OSError) as error:
-            raise StoreUnavailable(f"{self._path}: cannot open the telemetry store: {_first_line(error)}") from error
+            raise StoreUnavailable(
+                f"{self._path}: cannot open the telemetry store: {_first_line(error)}; docs/operations.md says what to do"
+            ) from error
         return connection
 
     def _scalar(self, sql: str, parameters: Sequence[Any] = ()) -> int:
