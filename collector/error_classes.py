@@ -36,7 +36,8 @@ _AUTH_WORDS: Final = (
     r"|(invalid|incorrect|missing|expired).{0,24}(api.?key|token|credential)|(api.?key|token|credential)s?.{0,24}(invalid|expired|missing)"
 )
 _SCHEMA_WORDS: Final = (
-    r"validation error|validation failed|invalid (tool )?(argument|input|parameter|json|value|type)|schema|missing required"
+    r"validation ?error|validation failed|(unknown|unexpected|not a( valid)?) parameter"
+    r"|invalid (tool )?(argument|input|parameter|json|value|type)|schema|missing required"
     r"|required (field|property|parameter|argument)|field required|unexpected keyword|missing \d+ required|extra inputs"
     r"|argument parsing|failed to parse|malformed|expecting (value|property)|is not of type|unprocessable"
 )

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.detection import corpus, external, front_door, report, running, svg
+from benchmarks.detection import corpus, external, front_door, report, running, svg, together
 from benchmarks.detection.calibrate import both
 from benchmarks.detection.labelled import Labelled
 from benchmarks.detection.report import Healthy
 from benchmarks.detection.running import LEVELS, Level, Run
 from benchmarks.detection.scoring import Judged, calibrate, overall
+from benchmarks.detection.together import Story
 from detectors import DETECTORS
 
 _HERE = Path(__file__).parent
@@ -61,6 +62,13 @@ _OTHERS = """\
 _BY_SOURCE = """\
 Each source alone, and the others without it. The detectors are not fitted anew, so this shows how far one source carries the
 total, not what would be lost without having seen it.
+"""
+
+_TOGETHER = """\
+## The fleet and workflows
+
+{stories} stories of many sessions at once, of {scenarios} scenarios, {events} events; digest `{digest}`. False alarms are counted on the
+healthy stories, whichever detector they were made to mislead. Delays are in events of all sessions.
 """
 
 Watch = Callable[..., list[Run]]
@@ -129,7 +137,9 @@ def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run], findings: Seq
     return list(pictures)
 
 
-def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Sequence[Healthy], watch: Watch, folder: Path) -> str:
+def scorecard(  # noqa: PLR0917 — all of it stands in the scorecard
+    sessions: list[Labelled], many: list[Story], others: list[Labelled], healthy: Sequence[Healthy], watch: Watch, folder: Path
+) -> str:
     runs, stripped = watch(sessions), watch(sessions, strip=True)
     halves = [(half, [run for run in runs if run.session.half == half]) for half in ("tune", "test")]
     bare = [(f"{half}, without content", [run for run in stripped if run.session.half == half]) for half in ("tune", "test")]
@@ -162,6 +172,17 @@ def scorecard(sessions: list[Labelled], others: list[Labelled], healthy: Sequenc
     ]
     for name, those in (*halves, *bare):
         parts += [f"### {name}\n", report.by_detector(those)]
+    told = [(story, together.watch(story)) for story in many]
+    parts += [
+        _TOGETHER.format(
+            stories=len(many),
+            scenarios=len({story.scenario for story in many}),
+            events=f"{sum(len(story.events) for story in many):,}",
+            digest=corpus.digest(many),
+        ),
+        report.together(told),
+        report.together_scenarios(told),
+    ]
     parts += [_CALIBRATION, report.calibration(findings), _KINDS, report.by_kind(findings)]
     parts += [f"![{name}](plots/{name}.svg)\n" for name in pictures if name.startswith("reliability")]
     parts += ["## Scenarios\n", report.by_scenario(runs), "![found](plots/found.svg) ![false alarms](plots/false-alarms.svg)\n"]
@@ -193,7 +214,8 @@ def main() -> int:
         return 2
     watch: Watch = front_door.watch_all if options.front_door else running.watch_all
     healthy = [run_healthy(options.healthy, seed) for seed in _HEALTHY_SEEDS]
-    text = scorecard(corpus.sessions(each=options.each), others, healthy, watch, options.output)
+    many = corpus.together(each=options.each)
+    text = scorecard(corpus.sessions(each=options.each), many, others, healthy, watch, options.output)
     (options.output / "SCORECARD.md").write_text(text, encoding="utf8")
     print(text)
     return 0

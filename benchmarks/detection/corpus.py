@@ -6,15 +6,16 @@ would be halted for nothing.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from benchmarks.detection import circumstances, quiet_more, stuck  # noqa: F401 — register their scenarios
+from benchmarks.detection import circumstances, fleets, pieces, quiet_more, stuck  # noqa: F401 — register their scenarios
 from benchmarks.detection.labelled import Draft, Labelled
 from benchmarks.detection.loops import POSITIVE
 from benchmarks.detection.quiet import NEGATIVE
+from benchmarks.detection.together import Story, stories
 from benchmarks.detection.writer import DOMAINS, HALVES, Writer
 
 SEED: Final = "overcurrent-1"
@@ -54,7 +55,12 @@ def healthy(count: int, seed: str = SEED) -> Iterator[Labelled]:
         yield draft.done(id_=f"healthy-{number}", scenario="+".join(parts), expects=())
 
 
-def digest(made: list[Labelled]) -> str:
+def together(seed: str = SEED, each: int = EACH) -> list[Story]:
+    """Makes the stories of many sessions, for detectors of the fleet and of workflows."""
+    return list(stories(seed, each))
+
+
+def digest(made: Sequence[Labelled | Story]) -> str:
     """Names the corpus: the same if and only if every session is."""
     hashed = hashlib.blake2b(digest_size=16)
     for session in made:

@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from benchmarks.detection import together as many
 from benchmarks.detection.labelled import LOOPS
 from benchmarks.detection.running import LEVELS, Level, Run
 from benchmarks.detection.scoring import Figures, Judged, calibrate, interval, measure, overall, upper_bound
+from benchmarks.detection.together import TOGETHER, Story
 from detectors import DETECTORS
+from detectors.model import Finding
 
 Row = Sequence[str]
 
@@ -67,6 +70,34 @@ def by_detector(runs: Sequence[Run]) -> str:
         own = [run for run in runs if not names.intersection(run.session.expects[1:])]
         body += [[f"`{kind.name}`", level, *row(measure(own, names, level))] for level in LEVELS]
     return table(("detector", "level", *_HEAD), body)
+
+
+def together(told: Sequence[tuple[Story, list[tuple[int, Finding]]]]) -> str:
+    """Each detector of the fleet and of workflows on its own stories, both halves apart."""
+    body = []
+    for half in dict.fromkeys(story.half for story, _ in told):
+        of_half = [(story, found) for story, found in told if story.half == half]
+        for name in TOGETHER:
+            for level in LEVELS:
+                figures, once = many.measure(of_half, name, level)
+                if level == "warning" or figures.found or figures.false or figures.early:
+                    cells = row(figures)
+                    body.append([f"`{name}`", half, level, *cells[:5], *cells[6:], f"{once} of {figures.found}"])
+    return table(("detector", "half", "level", *_HEAD[:5], *_HEAD[6:], "one finding for the cause"), body)
+
+
+def together_scenarios(told: Sequence[tuple[Story, list[tuple[int, Finding]]]]) -> str:
+    """In how many stories of each scenario the right detector fired; where nothing is wrong, any."""
+    body = []
+    for name in dict.fromkeys(story.scenario for story, _ in told):
+        inside = [(story, found) for story, found in told if story.scenario == name]
+        expects = inside[0][0].expects
+        cells = []
+        for level in LEVELS:
+            fired = [any(one.detector == (expects or one.detector) and many.reaches(one, level) for _, one in found) for _, found in inside]
+            cells.append(f"{sum(fired)} of {len(fired)}")
+        body.append([name, f"`{expects}`" if expects else "nothing", *cells])
+    return table(("scenario", "expects", *LEVELS), body)
 
 
 def by_scenario(runs: Sequence[Run]) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Signal
-from detectors.fleet.base import NOTHING, Answers, FleetDetector, Window, kept
+from detectors.fleet.base import NOTHING, Answers, FleetDetector, kept
 from detectors.judgements import reached
 from detectors.model import Evaluation, EvidenceLevel, SessionKey, Severity, Step, StepKind
 from detectors.text import quote
@@ -39,7 +39,16 @@ class SemanticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
     min_sessions: Annotated[int, Meta(ge=1, le=50)] = 3
     """Sessions that must have missed goals: one session that fails again and again is its own affair."""
     max_errors: Annotated[float, Meta(ge=0, le=1)] = 0.1
-    """Share of failing calls above which it is a technical matter, for others to tell, 0–1."""
+    """Rise of the share of failing calls above which it is a technical matter, for others to tell, 0–1."""
+
+
+class _Calls:
+    """The calls of one agent type so far."""
+
+    __slots__ = ("failed", "total")
+
+    def __init__(self) -> None:
+        self.total = self.failed = 0
 
 
 class _Rate:
@@ -49,7 +58,21 @@ class _Rate:
     Judgements join the usual rate once the sum is back at zero, good and bad ones together: else only the good would.
     """
 
-    __slots__ = ("_bad", "_good", "_learned_at", "count", "first_seq", "good", "misses", "open", "recent", "recent_good", "scale", "sum")
+    __slots__ = (
+        "_bad",
+        "_good",
+        "_learned_at",
+        "before",
+        "count",
+        "first_seq",
+        "good",
+        "misses",
+        "open",
+        "recent",
+        "recent_good",
+        "scale",
+        "sum",
+    )
 
     def __init__(self) -> None:
         self.count = 0.0
@@ -58,6 +81,8 @@ class _Rate:
         self.first_seq = 0
         self.recent = 0
         self.recent_good = 0.0
+        self.before = (0, 0)
+        """Calls and failed calls of the agent type when the sum was last zero."""
         self.misses: set[SessionKey] = set()
         """Sessions that missed goals since the sum was zero, some of them."""
         self.open = False
@@ -154,14 +179,15 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
     def __init__(self, config: SemanticRegressionConfig) -> None:
         super().__init__(config)
         self._rates: OrderedDict[str, _Rate] = OrderedDict()
-        self._errors: OrderedDict[str, Window] = OrderedDict()
+        self._calls: OrderedDict[str, _Calls] = OrderedDict()
 
     def observe(self, step: Step, agent_type: str) -> Answers:
         """Counts failures, and takes the end of a model's answer as a weak judgement."""
-        errors = self._errors.get(agent_type)
-        if errors is None:
-            errors = kept(self._errors, agent_type, lambda: Window(3_600.0))
-        errors.add(step.ended_ns, bad=step.error is True)
+        calls = self._calls.get(agent_type)
+        if calls is None:
+            calls = kept(self._calls, agent_type, _Calls)
+        calls.total += 1
+        calls.failed += step.error is True
         reasons = step.finish_reasons
         if not reasons or step.asks or step.error:
             return NOTHING
@@ -182,15 +208,14 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
         rate = self._rates.get(cause)
         if rate is None:
             rate = kept(self._rates, cause, _Rate)
-        errors = self._errors.get(agent_type)
-        if errors is not None and errors.share > config.max_errors:
-            return NOTHING
+        calls = self._calls.get(agent_type)
         if rate.count < config.learn:
             rate.count += 1
             rate.good += value
             return NOTHING
         if not rate.recent:
             rate.first_seq = seen.seq
+            rate.before = (0, 0) if calls is None else (calls.total, calls.failed)
         rate.take(value, seen.session, config.fall)
         if not rate.sum or rate.recent > _LASTING * config.learn:
             was_open, rate.open = rate.open, False
@@ -199,6 +224,9 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
                 self._rates[cause] = _Rate()
             return ((cause, CLEAR),) if was_open else NOTHING
         if rate.sum < math.log(config.warn_run) or len(rate.misses) < config.min_sessions:
+            return NOTHING
+        failing = _rise(rate.before, calls)
+        if failing is not None and failing > config.max_errors:
             return NOTHING
         rate.open = True
         critical = rate.sum >= math.log(config.critical_run)
@@ -214,10 +242,18 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
                 "judgements_since": rate.recent,
                 "judgements_before": round(rate.count),
                 "sessions": sorted(key.session_id[:120] for key in rate.misses)[:12],
-                "failing_calls": round(errors.share, 4) if errors is not None else None,
+                "failing_calls_rise": None if failing is None else round(failing, 4),
             },
             threshold={"critical_run": config.critical_run} if critical else {"warn_run": config.warn_run},
             first_step_seq=rate.first_seq,
             evidence_level=EvidenceLevel.CONTENT,
         )
         return ((cause, signal),)
+
+
+def _rise(before: tuple[int, int], calls: _Calls | None) -> float | None:
+    """By how much the share of failing calls is higher since `before`; None where there were none."""
+    total, failed = before
+    if calls is None or calls.total == total:
+        return None
+    return (calls.failed - failed) / (calls.total - total) - (failed / total if total else 0.0)

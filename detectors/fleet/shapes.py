@@ -15,8 +15,8 @@ _BYTES: Final = 65_536
 """Results longer than this are not looked at."""
 _RECENT: Final = 20
 """Results compared that are remembered."""
-_SPARE: Final = 8
-"""Once its shape is known and holds, one result in so many of a tool is compared."""
+_SPARE: Final = 7
+"""Once its shape is known and holds, one result in so many of a tool is compared: an odd number, since servers often take turns."""
 ANY: Final = "any"
 """The type of a field that had several."""
 
