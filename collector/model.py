@@ -51,7 +51,7 @@ class SessionState(StrEnum):
         return self in {SessionState.PAUSING, SessionState.PAUSED, SessionState.HALTING, SessionState.HALTED}
 
 
-class Identifiers(msgspec.Struct, kw_only=True):
+class Identifiers(msgspec.Struct, kw_only=True, gc=False):
     """Everything the telemetry called this session by; sent with every halt, since the runtime may know only one."""
 
     trace_ids: list[str] = []
@@ -63,7 +63,7 @@ class Identifiers(msgspec.Struct, kw_only=True):
     """Ids kept of each kind; the newest replace the oldest but the first."""
 
 
-class Session(msgspec.Struct, kw_only=True):
+class Session(msgspec.Struct, kw_only=True, gc=False):
     """One agent session as it stands. Money in US dollars, times in nanoseconds since the epoch."""
 
     key: SessionKey

@@ -88,7 +88,7 @@ class SessionKey(NamedTuple):
         return cls(*(unquote(part) for part in parts))
 
 
-class ToolAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ToolAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A tool call that a model asked for in its output."""
 
     call_id: str | None = None
@@ -96,11 +96,13 @@ class ToolAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     arguments: str | None = None
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step"):
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step", gc=False):
     """One finished thing an agent did, whichever SDK reported it. Also an event of the recorded stream.
 
     `seq` is the commit sequence number; it never changes and totally orders the stream. `session` is the session the
     step was recorded under; after `SessionsMerged` it belongs to the survivor.
+
+    Like everything recorded it is a tree, so the garbage collector need not look at it (`gc=False`): it would look at each that is kept.
     """
 
     seq: int
@@ -172,7 +174,7 @@ def without_texts(step: Step) -> Step:
     return msgspec.structs.replace(step, arguments=None, result=None, input_text=None, output_text=None, error_message=None, asks=())
 
 
-class StepAmended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_amended"):
+class StepAmended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_amended", gc=False):
     """A fact of an earlier step learned later: an outcome, a token count.
 
     `step` is the whole step as it stands now, `was` what it stood for before, without its texts: enough to correct sums.
@@ -184,7 +186,7 @@ class StepAmended(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     was: Step
 
 
-class StepRetracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_retracted"):
+class StepRetracted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="step_retracted", gc=False):
     """An earlier step that turned out to be a twin or a total of others: it no longer counts or costs."""
 
     seq: int
