@@ -50,7 +50,7 @@ class _Sender(threading.Thread):
                 attributes = {
                     "gen_ai.operation.name": "execute_tool",
                     "gen_ai.tool.name": "t",
-                    "gen_ai.tool.call.result": f"{number}{TEXT}",
+                    "gen_ai.tool.call.result": TEXT,
                 }
                 tracer.start_span("execute_tool t", attributes=attributes).end()
             batch = list(self._collecting.ended)
