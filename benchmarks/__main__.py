@@ -52,7 +52,7 @@ def _storage(options: argparse.Namespace) -> list[Table]:
 def _durability(options: argparse.Namespace) -> list[Table]:
     from benchmarks.durability import durability  # noqa: PLC0415
 
-    return durability(options.rounds, options.seconds, options.seed)
+    return durability(options.rounds, options.seconds, options.seed, options.minutes)
 
 
 def _peers(options: argparse.Namespace) -> list[Table]:
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--loop-share", type=float, default=0.0, help="share of looping sessions in throughput and stages")
     parser.add_argument("--spans", type=int, default=50_000, help="spans that stages measures (default 50,000)")
     parser.add_argument("--rounds", type=int, default=5, help="kills of durability (default 5)")
+    parser.add_argument("--minutes", type=float, help="when durability stops, whatever rounds are left")
     parser.add_argument("--seed", type=int, help="decides when durability kills")
     parser.add_argument("--sizes", type=int, nargs="+", help="stored spans of storage, sessions of live")
     parser.add_argument("--steps", type=int, default=5, help="spans a session of live (default 5)")

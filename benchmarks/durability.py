@@ -227,14 +227,17 @@ def _final(service: Service, made: _Made) -> tuple[dict[str, Cell], list[str]]:
     }, wrong[:5]
 
 
-def durability(rounds: int, seconds: float, seed: int | None = None) -> list[Table]:
-    """A row for each kill, and the sums at the end."""
+def durability(rounds: int, seconds: float, seed: int | None = None, minutes: float | None = None) -> list[Table]:
+    """A row for each kill, and the sums at the end. After `minutes` no further round is begun."""
     dice = random.Random(time.time_ns() if seed is None else seed)  # noqa: S311 — decides when to kill
     made, rows = _Made(), []
+    deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     with tempfile.TemporaryDirectory(prefix="overcurrent-bench-") as folder:
         service = Service(Path(folder))
         with service:
             for number in range(rounds):
+                if time.monotonic() > deadline:
+                    break
                 progress(f"durability: round {number + 1} of {rounds}")
                 recycled = Recycled(build(Mix(batch=64, sessions=40, span_bytes=1_200)))
                 rows.append({"round": number + 1, **_round(service, recycled, seconds, dice, made)})
@@ -244,6 +247,6 @@ def durability(rounds: int, seconds: float, seed: int | None = None) -> list[Tab
         f"then the service starts again, everything not acknowledged is sent again, and {_SENT_AGAIN:.0%} of what was",
     ]
     return [
-        Table("durability", f"Kill -9 under load, {rounds} rounds", rows, notes),
+        Table("durability", f"Kill -9 under load, {len(rows)} rounds", rows, notes),
         Table("durability_sums", "After all rounds", [final], wrong),
     ]
