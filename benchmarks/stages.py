@@ -16,7 +16,7 @@ from benchmarks.load import Mix, Prepared, Recycled, build
 from benchmarks.report import Cell, Table, progress
 from benchmarks.sending import Load, LoadProcess
 from benchmarks.service import usage
-from collector.app import App
+from collector.app import App, collect_rarely
 from collector.config import Config
 from collector.errors import OvercurrentError
 from collector.model import Request
@@ -33,6 +33,7 @@ PLACES: Final = (
     ("sessions", "collector.sessions:Sessions.apply"),
     ("features", "detectors.features:FeatureState.observe"),
     ("detectors", "detectors.host:DetectorHost.observe"),
+    ("fleet detectors", "detectors.fleet.host:FleetHost.observe"),
     ("store", "collector.store.duckdb:DuckDBStore.append"),
     ("store", "collector.store.duckdb:DuckDBStore.append_findings"),
     ("session index", "collector.store.session_index:SessionIndex.write"),
@@ -53,7 +54,16 @@ BUDGET: Final[tuple[tuple[str, float, tuple[str, ...]], ...]] = (
     (
         "session, features, detectors",
         25.0,
-        ("assembly", "sessions", "features", "detectors", "policy", "the rest of the pipeline", "the rest of the second's tick"),
+        (
+            "assembly",
+            "sessions",
+            "features",
+            "detectors",
+            "fleet detectors",
+            "policy",
+            "the rest of the pipeline",
+            "the rest of the second's tick",
+        ),
     ),
     ("metrics", 5.0, ("metrics",)),
 )
@@ -133,6 +143,7 @@ def stages(spans: int, seconds: float, *, mix: Mix | None = None, group: int = 4
     mix = mix or Mix()
     progress("stages: the receivers alone")
     by_protocol = {protocol: receive(mix, protocol, seconds) for protocol in ("grpc", "http")}
+    collect_rarely()
     progress(f"stages: the core on {spans:,} spans, twice")
     prepared = _requests(mix, spans + spans // 5)
     bare, bare_others, _ = _core(spans, prepared, group, None)

@@ -12,7 +12,7 @@ from collector.model import Session, SessionState
 from collector.silence import Silences
 from detectors.model import SessionKey
 
-_BASE_BYTES: Final = 12_000
+_BASE_BYTES: Final = 6_000
 """What a session takes before its first step, roughly: its sums and names, and its detectors."""
 _WEIGHED_EVERY: Final = 8
 """Steps after which a session is weighed again. A young one is weighed whenever it spoke."""

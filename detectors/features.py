@@ -62,9 +62,9 @@ WORDS: Final = 600
 
 _LLM: Final = StepKind.LLM
 _AGENT: Final = StepKind.AGENT
-_TOOL_BYTES: Final = 1_200
-_CALL_BYTES: Final = 700
-_WORD_BYTES: Final = 100
+_TOOL_BYTES: Final = 350
+_CALL_BYTES: Final = 300
+_WORD_BYTES: Final = 90
 """What CPython 3.11 takes for a remembered tool, call and word, texts of calls aside."""
 
 _PREFIX: Final = {kind: f"{kind.value}:" for kind in StepKind}
@@ -208,7 +208,7 @@ class FeatureState:
             for call in tool.calls:
                 total += _CALL_BYTES + len(call.arguments) + len(call.result)
         for spoken in (self._utterances or {}).values():
-            total += _TOOL_BYTES + _CALL_BYTES * len(spoken)
+            total += _TOOL_BYTES + sum(_CALL_BYTES + len(each.said) + len(each.asked) for each in spoken)
         return total
 
     def _tool(self, key: str) -> _Tool:
