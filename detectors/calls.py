@@ -38,6 +38,9 @@ class Call(msgspec.Struct, gc=False):
     """Stands for what of the arguments is not kept."""
     returned: int = 0
     """Stands for what of the result is not kept."""
+    leaves: dict[str, str] | None = None
+    """Its arguments, path → value, once `read`. None: they are no JSON object."""
+    read: bool = False
     canonical: str | None = None
     masked: str | None = None
     returned_words: frozenset[bytes] | None = None
@@ -97,17 +100,24 @@ def identify(call: Call, similar: Call, calls: Sequence[Call]) -> int | None:
     for other in calls:
         if other.arguments == call.arguments and other.asked == call.asked:
             call.identity, call.arguments, call.canonical = other.identity, other.arguments, other.canonical
+            call.leaves, call.read = other.leaves, other.read
             return call.identity
     if call.asked or similar.asked:
         return None  # what is cut off may differ
-    call.canonical = canonical(call.arguments)
+    call.canonical = canonical(call.arguments, _leaves(call))
     for other in calls:
         if other.canonical is None:
-            other.canonical = canonical(other.arguments)
+            other.canonical = canonical(other.arguments, _leaves(other))
         if other.canonical == call.canonical and not other.asked:
             call.identity = other.identity
             return call.identity
     return None
+
+
+def _leaves(call: Call) -> dict[str, str] | None:
+    if not call.read:
+        call.leaves, call.read = leaves(call.arguments), True
+    return call.leaves
 
 
 def news(call: Call, calls: Sequence[Call]) -> int:
@@ -153,18 +163,18 @@ def same_outcome_as_last(call: Call, calls: Sequence[Call]) -> bool:
     return call.masked is not None and last.masked == call.masked
 
 
-def goes_through_a_list(text: str, calls: Sequence[Call]) -> bool:
+def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
     """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
 
     `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list; so does a long text in which a number alone counts on.
     `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the same again in other words.
     """
-    now = leaves(text)
+    now = _leaves(call)
     if not now:
         return False
     compared, counted = False, 0
     used: dict[str, set[str]] = {}
-    alike = [before for call in calls if (before := leaves(call.arguments)) is not None and before.keys() == now.keys()]
+    alike = [before for other in calls if (before := _leaves(other)) is not None and before.keys() == now.keys()]
     for before in alike:
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
         if len(changed) == 1 and _counted_on(*changed[0]):

@@ -90,6 +90,8 @@ class CredentialFailure(Detector[CredentialFailureConfig]):
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — the answer says it all
         """Counts a refusal, and answers from the third on."""
+        if not step.error and (step.result is None or step.kind is StepKind.LLM):
+            return self._let_in(step, self._refused) if self._refused else None
         if not refused(step):
             return self._let_in(step, self._refused) if self._refused and not step.error else None
         name = f"{step.kind.value}:{step.name}"

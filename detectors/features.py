@@ -381,6 +381,6 @@ def _remember(calls: list[Call], call: Call) -> None:
 
 
 def _lists(step: Step, call: Call, calls: list[Call]) -> bool:
-    if goes_through_a_list(call.arguments, calls):
+    if goes_through_a_list(call, calls):
         return True
     return step.kind is _AGENT and is_another_errand(call.arguments, calls)

@@ -176,5 +176,5 @@ def test_masking_keeps_what_counts() -> None:
 def test_text_helpers_are_total() -> None:
     assert leaves("not json") is None
     assert leaves("[1]") is None
-    assert canonical("plain  text") == "plain text"
+    assert canonical("plain  text", None) == "plain text"
     assert quote("\ud800", 10) == "?"
