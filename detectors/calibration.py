@@ -1,55 +1,66 @@
 """What a finding's score means: the share of findings like it that were right.
 
-Findings are alike that have detector, level and evidence level in common. How many of them there were, and how many were right,
-was counted on the tune half of the constructed corpus by `python -m benchmarks.detection.calibrate`, which writes the counts
-below; `benchmarks/detection/SCORECARD.md` shows how well they hold on sessions not counted here. Few findings prove little: each
-share is drawn towards that of its whole level, as if `PRIOR_FINDINGS` more had been seen.
+Findings are alike that have detector, level and evidence level in common. In how many scenarios of the tune half of the constructed
+corpus there were such, and in how many of these they were right, is counted by `python -m benchmarks.detection.calibrate`, which
+writes the counts below; `benchmarks/detection/SCORECARD.md` shows how well they hold on sessions not counted here.
+
+A scenario has one vote, however many sessions and findings there are of it: they are one story in other words, and a detector that
+is right about one of them is right about all. Few scenarios prove little: each share is drawn towards that of its whole level, as
+if `PRIOR_SCENARIOS` more had been seen.
 
 The counts are of default thresholds, and of a corpus in which about half of the sessions are in trouble: where trouble is rarer,
 more of the findings are false than the score says.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from detectors.model import EvidenceLevel, Severity
 
-PRIOR_FINDINGS: Final = 6
-"""Findings that a level's overall share counts for beside those of the detector itself."""
+PRIOR_SCENARIOS: Final = 1
+"""Scenarios that a level's overall share counts for beside those of the detector itself. Fewer foresee scenarios not counted still
+a little better, but then a detector seen in one scenario only would be judged by that more than by all others of its level."""
+
+_LEVELS: Final = (*(severity.value for severity in Severity), "halt")
+
+Kind = tuple[str, str, str]
+"""Detector, level, evidence level."""
 
 # Written by `python -m benchmarks.detection.calibrate`: do not edit.
-COUNTED: Final[dict[tuple[str, str, str], tuple[int, int]]] = {
-    ("abandoned", "warning", "structure"): (6, 6),
-    ("context_overflow", "critical", "structure"): (12, 12),
-    ("context_overflow", "warning", "structure"): (12, 12),
-    ("cost_runaway", "critical", "structure"): (11, 11),
-    ("cost_runaway", "halt", "structure"): (9, 9),
-    ("cost_runaway", "warning", "structure"): (18, 18),
-    ("credential_failure", "warning", "content"): (12, 12),
-    ("exact_loop", "critical", "content"): (26, 34),
-    ("exact_loop", "halt", "content"): (28, 28),
-    ("exact_loop", "warning", "content"): (62, 82),
-    ("exact_loop", "warning", "structure"): (5, 18),
-    ("max_steps", "critical", "structure"): (6, 6),
-    ("max_steps", "halt", "structure"): (5, 5),
-    ("max_steps", "warning", "structure"): (6, 6),
-    ("no_progress", "critical", "content"): (1, 1),
-    ("no_progress", "warning", "content"): (1, 1),
-    ("ping_pong", "critical", "content"): (87, 87),
-    ("ping_pong", "halt", "content"): (73, 73),
-    ("ping_pong", "warning", "content"): (58, 58),
-    ("ping_pong", "warning", "structure"): (4, 4),
-    ("retry_storm", "critical", "content"): (66, 66),
-    ("retry_storm", "halt", "content"): (47, 47),
-    ("retry_storm", "warning", "content"): (73, 79),
-    ("soft_loop", "critical", "content"): (161, 166),
-    ("soft_loop", "halt", "content"): (106, 106),
-    ("soft_loop", "warning", "content"): (191, 206),
-    ("timeout", "critical", "structure"): (6, 6),
-    ("timeout", "warning", "structure"): (6, 6),
-    ("zombie", "critical", "structure"): (6, 6),
-    ("zombie", "warning", "structure"): (6, 6),
+COUNTED: Final[dict[Kind, tuple[float, int]]] = {
+    ("abandoned", "warning", "structure"): (1.0, 1),
+    ("context_overflow", "critical", "structure"): (2.0, 2),
+    ("context_overflow", "warning", "structure"): (2.0, 2),
+    ("cost_runaway", "critical", "structure"): (2.0, 2),
+    ("cost_runaway", "halt", "structure"): (2.0, 2),
+    ("cost_runaway", "warning", "structure"): (3.0, 3),
+    ("credential_failure", "warning", "content"): (2.0, 2),
+    ("exact_loop", "critical", "content"): (7.0, 9),
+    ("exact_loop", "halt", "content"): (8.0, 8),
+    ("exact_loop", "warning", "content"): (16.0, 19),
+    ("exact_loop", "warning", "structure"): (3.0, 9),
+    ("max_steps", "critical", "structure"): (1.0, 1),
+    ("max_steps", "halt", "structure"): (1.0, 1),
+    ("max_steps", "warning", "structure"): (1.0, 1),
+    ("no_progress", "critical", "content"): (1.0, 1),
+    ("no_progress", "warning", "content"): (1.0, 1),
+    ("ping_pong", "critical", "content"): (16.0, 16),
+    ("ping_pong", "halt", "content"): (15.0, 15),
+    ("ping_pong", "warning", "content"): (15.0, 15),
+    ("ping_pong", "warning", "structure"): (1.0, 1),
+    ("retry_storm", "critical", "content"): (18.0, 18),
+    ("retry_storm", "halt", "content"): (13.0, 13),
+    ("retry_storm", "warning", "content"): (18.0, 20),
+    ("soft_loop", "critical", "content"): (35.0, 40),
+    ("soft_loop", "halt", "content"): (26.0, 26),
+    ("soft_loop", "warning", "content"): (34.0, 41),
+    ("timeout", "critical", "structure"): (1.0, 1),
+    ("timeout", "warning", "structure"): (1.0, 1),
+    ("zombie", "critical", "structure"): (1.0, 1),
+    ("zombie", "warning", "structure"): (1.0, 1),
 }
-"""(Detector, level, evidence level) → (findings that were right, findings)."""
+"""(Detector, level, evidence level) → (scenarios in which such findings were right, scenarios in which there were such). In a scenario
+in which some are right and some not, the share of those that are counts."""
 
 
 def level_of(severity: Severity, *, halt_eligible: bool) -> str:
@@ -57,17 +68,41 @@ def level_of(severity: Severity, *, halt_eligible: bool) -> str:
     return "halt" if halt_eligible else severity.value
 
 
-def _of_level(level: str) -> float:
-    """The share of right findings of a level, one right and one wrong added, so that nothing is certain."""
-    counts = [each for (_, of, _), each in COUNTED.items() if of == level]
-    return (sum(right for right, _ in counts) + 1) / (sum(findings for _, findings in counts) + 2)
+def shares(counted: Mapping[Kind, tuple[float, int]], prior: float) -> Callable[[Kind], float]:
+    """From counts by scenario to the score of a kind of finding; one of which there are no counts gets the share of its level.
+
+    A worse level is never less sure: levels of a detector whose shares say otherwise are pooled (pool adjacent violators: M. Ayer
+    et al., Annals of Mathematical Statistics 26, 1955).
+    """
+    levels: dict[str, tuple[float, int]] = {}
+    for (_, level, _), (right, scenarios) in counted.items():
+        before = levels.get(level, (1.0, 2))  # one right and one wrong to begin with, so that nothing is certain
+        levels[level] = (before[0] + right, before[1] + scenarios)
+
+    def drawn(kind: Kind) -> tuple[float, float]:
+        right, scenarios = counted.get(kind, (0.0, 0))
+        of_level = levels.get(kind[1], (1.0, 2))
+        return right + prior * of_level[0] / of_level[1], scenarios + prior
+
+    known: dict[Kind, float] = {}
+    for detector, evidence in {(detector, evidence) for detector, _, evidence in counted}:
+        pools: list[tuple[float, float, tuple[str, ...]]] = []
+        for level in _LEVELS:
+            pool = (*drawn((detector, level, evidence)), (level,))
+            while pools and pools[-1][0] * pool[1] > pool[0] * pools[-1][1]:
+                surer = pools.pop()
+                pool = (surer[0] + pool[0], surer[1] + pool[1], surer[2] + pool[2])
+            pools.append(pool)
+        known |= {(detector, level, evidence): right / scenarios for right, scenarios, pooled in pools for level in pooled}
+
+    def share(kind: Kind) -> float:
+        right, scenarios = drawn(kind)
+        return known.get(kind, right / scenarios)
+
+    return share
 
 
-_LEVELS: Final = {level: _of_level(level) for level in ("halt", *(severity.value for severity in Severity))}
-_SHARES: Final = {
-    (detector, level, evidence): (right + PRIOR_FINDINGS * _LEVELS[level]) / (findings + PRIOR_FINDINGS)
-    for (detector, level, evidence), (right, findings) in COUNTED.items()
-}
+_share: Final = shares(COUNTED, PRIOR_SCENARIOS)
 
 
 def calibrated(detector: str, severity: Severity, *, halt_eligible: bool, evidence_level: EvidenceLevel) -> float:
@@ -78,5 +113,4 @@ def calibrated(detector: str, severity: Severity, *, halt_eligible: bool, eviden
     >>> sure > 0.95, unsure < 0.6
     (True, True)
     """
-    level = level_of(severity, halt_eligible=halt_eligible)
-    return _SHARES.get((detector, level, evidence_level.value), _LEVELS[level])
+    return _share((detector, level_of(severity, halt_eligible=halt_eligible), evidence_level.value))

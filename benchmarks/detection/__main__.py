@@ -45,8 +45,10 @@ these, not for yours. What the first two seeds showed was used to improve the de
 _CALIBRATION = """\
 ## Calibration
 
-The score of a finding is the share of findings like it that were right, counted on the tune half (`detectors/calibration.py`,
-written by `python -m benchmarks.detection.calibrate`): the rows of the other sessions show how far it holds. Strength is what the
+The score of a finding is the share of scenarios in which findings like it were right, counted on the tune half
+(`detectors/calibration.py`, written by `python -m benchmarks.detection.calibrate`): the rows of the other sessions show how far it
+holds. A scenario has one vote, since its sessions are one story in other words; so the score is not the share of findings of the
+same half. Strength is what the
 detector itself says of its pattern, as far as it goes beyond its thresholds; it stays in the evidence and was never meant as a
 probability. All detectors, sessions with and without content; findings inside trouble of another kind are not judged.
 """

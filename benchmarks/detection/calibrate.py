@@ -1,4 +1,4 @@
-"""Counts which findings are right on the tune half of the corpus and writes the counts into `detectors/calibration.py`.
+"""Counts in which scenarios of the tune half findings are right and writes the counts into `detectors/calibration.py`.
 
 `python -m benchmarks.detection.calibrate` after any change of detectors or scenarios; `--check` only says whether the counts are
 still those. Sessions are watched with and without their content; a finding that comes out the same both times counts once.
@@ -6,8 +6,10 @@ still those. Sessions are watched with and without their content; a finding that
 
 import argparse
 import re
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
+from math import log
 from pathlib import Path
 from typing import Final
 
@@ -22,13 +24,23 @@ _FILE: Final = Path(calibration.__file__)
 _TABLE: Final = re.compile(r"(?<=\]\] = \{\n).*?(?=^\}$)", re.DOTALL | re.MULTILINE)
 
 
-def count(findings: Iterable[Judged]) -> dict[Key, tuple[int, int]]:
-    """For each kind of finding, how many were right and how many there were."""
-    counts: dict[Key, tuple[int, int]] = {}
+def count(findings: Iterable[Judged]) -> dict[Key, tuple[float, int]]:
+    """For each kind of finding, in how many scenarios there were such, and in how many of these, by their shares, they were right."""
+    rights: dict[Key, dict[str, list[bool]]] = {}
     for each in findings:
-        right, total = counts.get(each.fire.kind, (0, 0))
-        counts[each.fire.kind] = (right + each.right, total + 1)
-    return dict(sorted(counts.items()))
+        rights.setdefault(each.fire.kind, {}).setdefault(each.scenario, []).append(each.right)
+    return {kind: (round(sum(map(statistics.fmean, scenarios.values())), 2), len(scenarios)) for kind, scenarios in sorted(rights.items())}
+
+
+def unforeseen(findings: Sequence[Judged], prior: float) -> float:
+    """How well scores foresee scenarios that were not counted: mean log loss, each scenario left out in turn, each as heavy as another."""
+    scenarios = sorted({each.scenario for each in findings})
+    losses = []
+    for left_out in scenarios:
+        share = calibration.shares(count(each for each in findings if each.scenario != left_out), prior)
+        asked = [each for each in findings if each.scenario == left_out]
+        losses.append(statistics.fmean(-log(share(each.fire.kind) if each.right else 1 - share(each.fire.kind)) for each in asked))
+    return statistics.fmean(losses)
 
 
 def both(whole: Sequence[Run], stripped: Iterable[Run]) -> list[Judged]:
@@ -56,7 +68,9 @@ def main() -> int:
         return int(new != text)
     _FILE.write_text(new, encoding="utf8")
     for (detector, level, evidence), (right, total) in counts.items():
-        print(f"{detector:20} {level:9} {evidence:10} {right:4} of {total:4}")
+        print(f"{detector:20} {level:9} {evidence:10} {right:5} of {total:3} scenarios")
+    for prior in (0.5, 1, 2, 3, 6):
+        print(f"a prior of {prior:3} scenarios: log loss {unforeseen(halves[0], prior):.3f} on tune scenarios not counted")
     for half, findings in zip(("tune", "test"), halves, strict=True):
         before = calibrate([(each.fire.strength, each.right) for each in findings])
         after = calibrate([(each.fire.score, each.right) for each in findings])

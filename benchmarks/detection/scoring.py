@@ -144,10 +144,11 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A finding and whether it was right."""
+    """A finding, whether it was right, and the scenario it came in."""
 
     fire: Fire
     right: bool
+    scenario: str
 
 
 def judged(runs: Iterable[Run]) -> list[Judged]:
@@ -160,7 +161,7 @@ def judged(runs: Iterable[Run]) -> list[Judged]:
             causes = LOOPS if fire.names(LOOPS) else frozenset({fire.detector, fire.cause})
             right = _inside(fire, run)
             if not right or causes.intersection(run.session.expects):
-                found.append(Judged(fire, right))
+                found.append(Judged(fire, right, run.session.scenario))
     return found
 
 

@@ -3,16 +3,17 @@
 import pytest
 
 from benchmarks.detection import corpus, front_door, report, running, together
-from benchmarks.detection.calibrate import both
+from benchmarks.detection.calibrate import both, count, unforeseen
 from benchmarks.detection.labelled import LOOPS, Labelled
 from benchmarks.detection.loops import POSITIVE
-from benchmarks.detection.scoring import calibrate, overall, upper_bound
+from benchmarks.detection.scoring import Judged, calibrate, overall, upper_bound
 from benchmarks.detection.together import GOES_WRONG, HEALTHY
 from benchmarks.detection.writer import HALVES, Writer, lexicon
 from detectors import DETECTORS, WORKFLOW_DETECTORS
-from detectors.calibration import _SHARES, COUNTED
+from detectors.calibration import COUNTED, PRIOR_SCENARIOS, shares
 from detectors.checks import AnyDetector
 from detectors.fleet import FLEET_DETECTORS
+from detectors.model import Severity
 
 DIGEST = "52be038e4bca3e7ddc7c225ed3d34447"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
@@ -105,11 +106,22 @@ def test_scores_mean_what_they_say(made: list[Labelled]) -> None:
 
 
 def test_a_worse_level_is_surer() -> None:
-    for (detector, level, evidence), (right, findings) in COUNTED.items():
-        assert 0 <= right <= findings, detector
+    share = shares(COUNTED, PRIOR_SCENARIOS)
+    for (detector, level, evidence), (right, scenarios) in COUNTED.items():
+        assert 0 <= right <= scenarios, detector
         worse = (detector, "halt" if level == "critical" else "critical", evidence)
         if level != "halt" and worse in COUNTED:
-            assert _SHARES[worse] >= _SHARES[detector, level, evidence], worse
+            assert share(worse) >= share((detector, level, evidence)), worse
+
+
+def test_a_scenario_has_one_vote() -> None:
+    fire = running.Fire(
+        detector="d", cause="d", at=1, severity=Severity.WARNING, halt_eligible=False, evidence="content", score=0.5, strength=0.5
+    )
+    findings = [Judged(fire, right, scenario) for right, scenario in ((True, "a"), (True, "a"), (True, "a"), (False, "b"))]
+    assert count(findings) == {fire.kind: (1.0, 2)}
+    assert shares(count(findings), 1)(fire.kind) == pytest.approx((1 + 2 / 4) / 3)
+    assert unforeseen(findings, 1) > unforeseen(findings[:3], 1)
 
 
 def test_every_detector_was_counted() -> None:
