@@ -18,8 +18,8 @@ from typing import Final
 from detectors.model import EvidenceLevel, Severity
 
 PRIOR_SCENARIOS: Final = 1
-"""Scenarios that a level's overall share counts for beside those of the detector itself. Fewer foresee scenarios not counted still
-a little better, but then a detector seen in one scenario only would be judged by that more than by all others of its level."""
+"""Scenarios that a level's overall share counts for beside those of the detector itself. Between 1 and 3 it makes no difference to how
+well scenarios that were not counted are foreseen; more foresee them worse."""
 
 _LEVELS: Final = (*(severity.value for severity in Severity), "halt")
 
@@ -47,13 +47,14 @@ COUNTED: Final[dict[Kind, tuple[float, int]]] = {
     ("ping_pong", "critical", "content"): (16.0, 16),
     ("ping_pong", "halt", "content"): (15.0, 15),
     ("ping_pong", "warning", "content"): (15.0, 15),
-    ("ping_pong", "warning", "structure"): (1.0, 1),
+    ("ping_pong", "warning", "structure"): (13.0, 18),
     ("retry_storm", "critical", "content"): (18.0, 18),
     ("retry_storm", "halt", "content"): (13.0, 13),
     ("retry_storm", "warning", "content"): (18.0, 20),
     ("soft_loop", "critical", "content"): (35.0, 40),
     ("soft_loop", "halt", "content"): (26.0, 26),
     ("soft_loop", "warning", "content"): (34.0, 41),
+    ("soft_loop", "warning", "structure"): (14.0, 15),
     ("timeout", "critical", "structure"): (1.0, 1),
     ("timeout", "warning", "structure"): (1.0, 1),
     ("zombie", "critical", "structure"): (1.0, 1),
@@ -88,7 +89,7 @@ def shares(counted: Mapping[Kind, tuple[float, int]], prior: float) -> Callable[
     for detector, evidence in {(detector, evidence) for detector, _, evidence in counted}:
         pools: list[tuple[float, float, tuple[str, ...]]] = []
         for level in _LEVELS:
-            pool = (*drawn((detector, level, evidence)), (level,))
+            pool: tuple[float, float, tuple[str, ...]] = (*drawn((detector, level, evidence)), (level,))
             while pools and pools[-1][0] * pool[1] > pool[0] * pools[-1][1]:
                 surer = pools.pop()
                 pool = (surer[0] + pool[0], surer[1] + pool[1], surer[2] + pool[2])

@@ -46,6 +46,28 @@ class Call(msgspec.Struct, gc=False):
     returned_words: frozenset[bytes] | None = None
 
 
+class Tool(msgspec.Struct, gc=False):
+    """What is remembered of one tool: its last calls, and the words of its results in two generations."""
+
+    calls: list[Call]
+    results: int = 0
+    unread: str | None = None
+    """The only result of the young generation, whose words are not kept before there is another: a tool called once needs none."""
+    unread_words: int = 0
+    young: set[bytes] | None = None
+    old: set[bytes] | None = None
+
+    def words(self) -> set[bytes] | None:
+        """The words of the young generation, to be changed in place; None: there are none."""
+        if self.unread is not None:
+            self.young, self.unread, self.unread_words = set(tokens(self.unread)), None, 0
+        return self.young
+
+    def size(self) -> int:
+        """How many words that is."""
+        return len(self.young) if self.young else self.unread_words
+
+
 class Utterance(msgspec.Struct, gc=False):
     """What a model said, as far as it is compared: its beginning, and the end of what it was asked."""
 

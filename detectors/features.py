@@ -17,6 +17,7 @@ from detectors.calls import (
     KEPT_CHARS,
     SPEECH_CHARS,
     Call,
+    Tool,
     Utterance,
     alike,
     clip,
@@ -31,6 +32,7 @@ from detectors.calls import (
     same_outcome_as_last,
 )
 from detectors.model import Step, StepKind
+from detectors.structure import Shape, Shapes, shapes
 from detectors.text import (
     mask,
     reads_as_failure,
@@ -119,6 +121,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
     tokens_spoken: int | None = None
     """Output tokens of the model call before, where the call's content was not captured and no other call lies between."""
+    shape: Shape | None = None
+    """How a call of which neither arguments nor result were captured follows such calls before it. None: content is captured."""
     arguments: str = ""
     """The first characters of the arguments, to quote."""
     result: str = ""
@@ -126,28 +130,6 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 NOTHING: Final = StepFeatures()
-
-
-class _Tool(msgspec.Struct, gc=False):
-    """What is remembered of one tool: its last calls, and the words of its results in two generations."""
-
-    calls: list[Call]
-    results: int = 0
-    unread: str | None = None
-    """The only result of the young generation, whose words are not kept before there is another: a tool called once needs none."""
-    unread_words: int = 0
-    young: set[bytes] | None = None
-    old: set[bytes] | None = None
-
-    def words(self) -> set[bytes] | None:
-        """The words of the young generation, to be changed in place; None: there are none."""
-        if self.unread is not None:
-            self.young, self.unread, self.unread_words = set(tokens(self.unread)), None, 0
-        return self.young
-
-    def size(self) -> int:
-        """How many words that is."""
-        return len(self.young) if self.young else self.unread_words
 
 
 class FeatureState:
@@ -158,22 +140,27 @@ class FeatureState:
     made to fill it. `python -m benchmarks.detection.cost` measures ordinary ones.
     """
 
-    __slots__ = ("_remembered", "_results_seen", "_spoken", "_talking", "_tools", "_utterances")
+    __slots__ = ("_heard", "_remembered", "_results_seen", "_shapes", "_spoken", "_talking", "_tools", "_utterances")
 
     def __init__(self) -> None:
-        self._tools: dict[str, _Tool] = {}
+        self._tools: dict[str, Tool] = {}
         self._utterances: dict[str, list[Utterance]] | None = None
         self._remembered = 0
         self._results_seen = False
         self._talking = False
         """A model spoke, and no call came since."""
         self._spoken: int | None = None
+        self._heard: tuple[str | None, int, int] | None = None
+        """The agent whose model spoke last, and its input and output tokens."""
+        self._shapes: Shapes | None = None
 
     def observe(self, step: Step) -> StepFeatures:
         """Takes in the next step and compares it with the ones before. Never raises on odd content."""
         kind = step.kind
         if kind is _LLM:
             self._spoken = step.output_tokens
+            if not self._results_seen:
+                self._weigh(step)
             text = step.output_text
             return self._said(step, text) if text else NOTHING
         self._talking = False
@@ -189,7 +176,7 @@ class FeatureState:
                 result = step.output_text
         if arguments is None and result is None:
             spoken, self._spoken = self._spoken, None
-            return StepFeatures(key=key, is_call=True, failed=step.error is True, tokens_spoken=spoken)
+            return StepFeatures(key=key, is_call=True, failed=step.error is True, tokens_spoken=spoken, shape=self._bare(step, key))
         if not result and step.error_message:
             result = step.error_message
         if result:
@@ -199,6 +186,24 @@ class FeatureState:
         if result is None:
             return self._begun(step, key, arguments or "")
         return self._called(step, key, arguments, result)
+
+    def _weigh(self, step: Step) -> None:
+        """Reckons from the growth of a model's context how much the call before it returned."""
+        heard, before = step.input_tokens, self._heard
+        shapes = self._shapes
+        if shapes is not None and shapes.waiting is not None and before is not None and heard is not None and before[0] == step.agent:
+            shapes.sized(shapes.waiting, heard - before[1] - before[2])
+        elif shapes is not None:
+            shapes.waiting = None
+        self._heard = None if heard is None else (step.agent, heard, step.output_tokens or 0)
+
+    def _bare(self, step: Step, key: str) -> Shape | None:
+        """Compares a call of which nothing was captured; none where results are captured, so that this one's is empty."""
+        if step.kind is _AGENT or step.name is None or self._results_seen:
+            return None
+        if self._shapes is None:
+            self._shapes = shapes()
+        return self._shapes.call(key, step.seq, step.output_bytes)
 
     def weight(self) -> int:
         """Bytes of memory that it takes, roughly."""
@@ -211,17 +216,17 @@ class FeatureState:
             total += _TOOL_BYTES + sum(_CALL_BYTES + len(each.said) + len(each.asked) for each in spoken)
         return total
 
-    def _tool(self, key: str) -> _Tool:
+    def _tool(self, key: str) -> Tool:
         tools = self._tools
         tool = tools.pop(key, None)
         if tool is None:
-            tool = _Tool([])
+            tool = Tool([])
             if len(tools) >= TOOLS:
                 self._remembered -= tools.pop(next(iter(tools))).size()
         tools[key] = tool
         return tool
 
-    def _learn(self, tool: _Tool, shown: str, brought: frozenset[bytes]) -> None:
+    def _learn(self, tool: Tool, shown: str, brought: frozenset[bytes]) -> None:
         """Remembers the words that a result `brought`."""
         tool.results += 1
         if not brought:

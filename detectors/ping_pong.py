@@ -12,6 +12,7 @@ from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.speech import is_figure, substance
+from detectors.structure import SIZES, Round, Shape
 from detectors.text import quote
 
 _QUOTE: Final = 120
@@ -23,8 +24,6 @@ _ASKED: Final = 300
 """Stems remembered of what each party has been asked."""
 _MOVES: Final = 12
 """Moves kept as proof."""
-_LONGEST: Final = 6
-"""Longest round of tools looked for, in calls."""
 _SOME_NOVELTY: Final = 0.25
 """Share of unseen words from which a tool's result brought something."""
 _HANDS_OVER: Final = re.compile(
@@ -51,6 +50,12 @@ class PingPongConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How much an idle move counts that failed, 0–1: repeating a failure is for `retry_storm`."""
     warn_moves_without_content: Annotated[int, Meta(ge=4, le=200)] = 12
     """Hand-overs in a fixed round, with no tool call between, from which to warn where content is not captured."""
+    warn_tool_calls_without_content: Annotated[int, Meta(ge=3, le=10_000)] = 12
+    """Calls that repeat a fixed round of tools, from which to warn where neither content nor sizes are known."""
+    warn_tool_calls_of_equal_sizes: Annotated[int, Meta(ge=3, le=10_000)] = 6
+    """The same where sizes of results are known and repeat themselves."""
+    min_equal_sizes: Annotated[int, Meta(ge=1, le=8)] = 5
+    """Calls among the last 8 whose result was as large as an earlier one, from which sizes repeat themselves."""
     critical_tool_calls: Annotated[int, Meta(ge=3, le=100)] = 3
     """Calls that repeat a fixed round of tools and bring nothing, from which it is a loop; a whole round at least."""
     halt_tool_calls: Annotated[int, Meta(ge=3, le=200)] = 8
@@ -80,7 +85,8 @@ class PingPong(Detector[PingPongConfig]):
 
     **Parameters** (`Config`): `warn_idle_moves`, `critical_idle_moves`, `halt_idle_moves`, `setback` (moves, summed),
     `max_news`, `failed_weight` (shares, 0–1), `few_news` (words), `warn_moves_without_content` (moves),
-    `critical_tool_calls`, `halt_tool_calls` (calls).
+    `warn_tool_calls_without_content`, `warn_tool_calls_of_equal_sizes`, `min_equal_sizes`, `critical_tool_calls`,
+    `halt_tool_calls` (calls).
 
     **Examples.** Each waits for the other, in ever new words:
 
@@ -124,8 +130,8 @@ class PingPong(Detector[PingPongConfig]):
         self._moves: deque[_Move] | None = None
         self._idle = 0.0
         self._talk_told: tuple[bool, bool] | None = None
-        self._round: _Round | None = None
-        self._bare: _Round | None = None
+        self._round: Round | None = None
+        self._bare: Round | None = None
         self._bare_told = False
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
@@ -251,7 +257,7 @@ class PingPong(Detector[PingPongConfig]):
         if step.kind is StepKind.AGENT:
             return None  # without content a parent's span cannot be told from its child's
         if self._bare is None:
-            self._bare = _Round([], [])
+            self._bare = Round([], [])
         length = self._bare.add(party, step.seq)
         if length < self.config.warn_moves_without_content:
             self._bare_told = False
@@ -276,16 +282,18 @@ class PingPong(Detector[PingPongConfig]):
         """A call of a tool: it ends the exchange if it brought something, and may be part of a round of tools if not."""
         novelty = features.result_novelty
         self._bare = None
+        if features.shape is not None:
+            return self._without_content(step, features.shape)
         if novelty is None or features.polls:
             return None
         ring = self._round
         if ring is None:
-            ring = self._round = _Round([], [])
+            ring = self._round = Round([], [])
         if novelty > _SOME_NOVELTY or features.first or not _stale(features):
             if self._idle > 0 and (novelty > _SOME_NOVELTY or features.argument_news):
                 # what models say between calls is not handed to each other unless spans say so
                 self._idle = max(0.0, self._idle - self.config.setback) if self._handed_in_words else 0.0
-            return ring.begin(features.key or "", step.seq)
+            return CLEAR if ring.begin(features.key or "", step.seq) else None
         length = ring.add(features.key or "", step.seq)
         if length < max(self.config.critical_tool_calls, ring.period) or ring.period < 2:
             return None
@@ -312,56 +320,41 @@ class PingPong(Detector[PingPongConfig]):
             halt_eligible=halt,
         )
 
+    def _without_content(self, step: Step, shape: Shape) -> Answer:
+        """Answers as long as tools are called in a fixed round, with results of no other size than before where that is known."""
+        config = self.config
+        sized = shape.sizes_repeated is not None
+        limit = config.warn_tool_calls_of_equal_sizes if sized else config.warn_tool_calls_without_content
+        if shape.in_rounds < limit or (shape.sizes_repeated or 0) < config.min_equal_sizes * sized:
+            if self._bare_told and not shape.in_rounds:
+                self._bare_told = False
+                return CLEAR
+            return None
+        if self._bare_told:
+            return None
+        self._bare_told = True
+        keys = [key.partition(":")[2] for key in shape.round]
+        how = f"{shape.sizes_repeated} of the last {SIZES} results as large as earlier ones" if sized else "sizes are not known"
+        return Signal(
+            severity=Severity.WARNING,
+            score=min(1.0, shape.in_rounds / (4 * limit)),
+            summary=f"{_names(keys)} are called in turn, {shape.in_rounds} calls after the first round; content is not captured, {how}.",
+            evidence={
+                "tools": [quote(key, 60) for key in keys],
+                "repeated_calls": shape.in_rounds,
+                "sizes_repeated": shape.sizes_repeated,
+                "seq": step.seq,
+            },
+            threshold={("warn_tool_calls_of_equal_sizes" if sized else "warn_tool_calls_without_content"): float(limit)},
+            first_step_seq=shape.round_since,
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )
+
 
 @lru_cache(maxsize=4096)
 def _hands_over(tool: str) -> bool:
     """Whether the tool's name says that it passes work to another agent."""
     return _HANDS_OVER.search(tool.lower()) is not None
-
-
-class _Round(msgspec.Struct, gc=False):
-    """Names that follow each other, and how long they have done so in a fixed round of two to six."""
-
-    names: list[str]
-    seqs: list[int]
-    matches: list[int] | None = None
-    since: int = 0
-    period: int = 0
-    told: bool | None = None
-
-    def members(self) -> list[str]:
-        """The distinct names of the round, in order."""
-        return list(dict.fromkeys(self.names[-self.period :]))
-
-    def begin(self, name: str, seq: int) -> Answer:
-        """Notes a name that can only be the first time through. CLEAR where a round that was told of ends."""
-        told, self.told = self.told, None
-        self.matches = None
-        self._note(name, seq)
-        return None if told is None else CLEAR
-
-    def add(self, name: str, seq: int) -> int:
-        """Returns how many names repeat the round so far, the first time through not included."""
-        if self.matches is None:
-            self.matches = [0] * (_LONGEST + 1)
-        matches = self.matches
-        self.period = best = 0
-        for period in range(2, min(_LONGEST, len(self.names)) + 1):
-            matches[period] = matches[period] + 1 if self.names[-period] == name else 0
-            if matches[period] > best:
-                best, self.period = matches[period], period
-        self._note(name, seq)
-        if self.since == 0 or best <= 1:
-            self.since = self.seqs[-min(len(self.seqs), self.period + 1)]
-        if best and len(set(self.members())) < 2:
-            return 0  # one name over and over is no round
-        return best
-
-    def _note(self, name: str, seq: int) -> None:
-        self.names.append(name)
-        self.seqs.append(seq)
-        if len(self.seqs) > _LONGEST:
-            del self.names[:-_LONGEST], self.seqs[:-_MOVES]
 
 
 def _stale(features: StepFeatures) -> bool:

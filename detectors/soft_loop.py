@@ -8,7 +8,8 @@ from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
-from detectors.model import Severity, Step
+from detectors.model import EvidenceLevel, Severity, Step
+from detectors.structure import SIZES, Shape
 from detectors.text import quote
 
 _QUOTE: Final = 120
@@ -47,6 +48,12 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Share of common words (0–1) from which a result is the same as an earlier one."""
     min_speech_similarity: Annotated[float, Meta(ge=0, le=1)] = 0.7
     """Likeness (0–1) from which a model says the same again."""
+    warn_calls_without_content: Annotated[int, Meta(ge=2, le=10_000)] = 8
+    """Calls in a row of one tool, after others were used, from which to warn where neither content nor sizes are known."""
+    warn_calls_of_equal_sizes: Annotated[int, Meta(ge=2, le=10_000)] = 6
+    """The same where sizes of results are known and repeat themselves."""
+    min_equal_sizes: Annotated[int, Meta(ge=1, le=8)] = 5
+    """Calls among the last 8 whose result was as large as an earlier one, from which sizes repeat themselves."""
     acknowledgement_words: Annotated[int, Meta(ge=0, le=200)] = 8
     """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
 
@@ -61,11 +68,12 @@ class SoftLoop(Detector[SoftLoopConfig]):
     **When it is wrong.** It fires on work whose results stay the same for a reason: a test rerun unchanged after each of
     several edits it does not see, one question put to many things in whole sentences. It misses a loop whose results differ
     in their words each time, such as agents that agree with each other ever anew or a feed read again and again. It judges
-    words, not meaning.
+    words, not meaning. Without content it knows one tool used over and over, which may as well be a long job, and warns at most.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
     `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight` (0–1), `max_novelty`, `max_answer_novelty`,
-    `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `acknowledgement_words` (words).
+    `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `warn_calls_without_content`,
+    `warn_calls_of_equal_sizes`, `min_equal_sizes` (calls), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
 
@@ -112,6 +120,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if step.name in context.polling_tools:
             self._speaking = False
             return None
+        if features.shape is not None:
+            return self._without_content(step, features.shape)
         stale = self._staleness(features)
         if stale is None:
             return None
@@ -127,6 +137,32 @@ class SoftLoop(Detector[SoftLoopConfig]):
             self._told = None
             return CLEAR
         return None
+
+    def _without_content(self, step: Step, shape: Shape) -> Answer:
+        """Answers as long as one tool is called over and over, with results of no other size than before where that is known."""
+        config = self.config
+        self._speaking = False
+        sized = shape.sizes_repeated is not None
+        limit = config.warn_calls_of_equal_sizes if sized else config.warn_calls_without_content
+        if shape.in_a_row < limit or (shape.sizes_repeated or 0) < config.min_equal_sizes * sized:
+            if self._told is not None and shape.in_a_row <= 1:
+                self._told = None
+                return CLEAR
+            return None
+        if self._told is not None:
+            return None
+        self._told = (False, False)
+        tool = quote(step.name or "a tool", 60)
+        how = f"{shape.sizes_repeated} of the last {SIZES} results as large as earlier ones" if sized else "sizes are not known"
+        return Signal(
+            severity=Severity.WARNING,
+            score=min(1.0, shape.in_a_row / (4 * limit)),
+            summary=f"{tool} was called {shape.in_a_row} times in a row; content is not captured, {how}.",
+            evidence={"call": tool, "calls_in_a_row": shape.in_a_row, "sizes_repeated": shape.sizes_repeated, "seq": step.seq},
+            threshold={("warn_calls_of_equal_sizes" if sized else "warn_calls_without_content"): float(limit)},
+            first_step_seq=shape.row_since,
+            evidence_level=EvidenceLevel.STRUCTURE,
+        )
 
     def _tell(self) -> Answer:
         """Signals a change of level at once, an unchanged one now and then: proof is dear to put together."""

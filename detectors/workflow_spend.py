@@ -58,6 +58,11 @@ class WorkflowSpend(Detector[WorkflowSpendConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
     Config: ClassVar[type[msgspec.Struct]] = WorkflowSpendConfig
 
+    __slots__ = (
+        "_calls",
+        "_open",
+    )
+
     def __init__(self, config: WorkflowSpendConfig) -> None:
         super().__init__(config)
         self._calls: deque[tuple[float, int, int]] = deque(maxlen=config.window_calls)

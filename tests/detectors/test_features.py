@@ -3,6 +3,7 @@
 import pickle
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,8 +127,22 @@ def test_texts_that_cannot_hold_anything_volatile_are_told_without_searching(tex
 
 
 def test_without_content_nothing_is_known() -> None:
-    assert observed(tool("t")) == [StepFeatures(key="tool:t", is_call=True)]
+    (bare,) = observed(tool("t"))
+    assert msgspec.structs.replace(bare, shape=None) == StepFeatures(key="tool:t", is_call=True)
     assert observed(llm()) == [StepFeatures()]
+
+
+def test_without_content_sizes_are_reckoned_from_the_growth_of_the_context() -> None:
+    turns = [llm(input_tokens=tokens, output_tokens=10) for tokens in (100, 160, 220, 999)]
+    seen = observed(turns[0], tool("t"), turns[1], tool("t"), turns[2], tool("t"), turns[3], tool("u"))
+    shapes = [features.shape for features in seen if features.shape is not None]
+    assert [shape.sizes_repeated for shape in shapes] == [None, 0, 1, 0]
+    assert [shape.in_a_row for shape in shapes] == [0, 0, 0, 1]
+
+
+def test_a_call_without_content_has_no_shape_where_others_have_content() -> None:
+    *_, empty = observed(tool("read", "a", "b"), *(tool("scroll") for _ in range(3)))
+    assert empty.shape is None
 
 
 def test_a_missing_result_is_empty_where_results_are_captured() -> None:
