@@ -1,11 +1,13 @@
 """Puts labelled sessions through the real detectors and notes what fires, when and how sure."""
 
-from collections.abc import Iterable
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import msgspec
 
 from benchmarks.detection.labelled import Labelled
+from detectors import DETECTORS
+from detectors.base import Detector
 from detectors.calibration import level_of
 from detectors.host import DetectorHost
 from detectors.model import Finding, Severity, Step, Tick
@@ -65,9 +67,22 @@ def fire_of(finding: Finding, index: int) -> Fire:
     )
 
 
-def watch(session: Labelled, *, strip: bool = False) -> Run:
+def watch(
+    session: Labelled,
+    *,
+    strip: bool = False,
+    detectors: Sequence[type[Detector[Any]]] = DETECTORS,
+    configs: Mapping[str, msgspec.Struct] | None = None,
+) -> Run:
     """Runs one session through the detectors directly."""
-    host = DetectorHost(session.steps[0].session, ceiling_usd=session.ceiling_usd, polling_tools=session.polling_tools, on_error=_raise)
+    host = DetectorHost(
+        session.steps[0].session,
+        detectors=detectors,
+        configs=configs,
+        ceiling_usd=session.ceiling_usd,
+        polling_tools=session.polling_tools,
+        on_error=_raise,
+    )
     fires: list[Fire] = []
     host.context.baseline = session.baseline
     for index, step in enumerate(session.steps):
