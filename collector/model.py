@@ -76,6 +76,7 @@ class Session(msgspec.Struct, kw_only=True, gc=False):
     generation: int = 0
     identifiers: Identifiers = msgspec.field(default_factory=Identifiers)
     merged_from: list[str] = []
+    """Sessions that were merged into this one: the first and the newest, `Identifiers.LIMIT` in all."""
     started_ns: int = 0
     last_seen_ns: int = 0
     first_seq: int = 0

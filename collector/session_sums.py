@@ -68,7 +68,8 @@ def absorb(into: Session, gone: Session) -> None:
     for kind in ("trace_ids", "conversation_ids", "service_names", "service_instance_ids"):
         for value in getattr(gone.identifiers, kind):
             add(getattr(into.identifiers, kind), value)
-    into.merged_from += [name for name in gone.merged_from if name not in into.merged_from]
+    for name in gone.merged_from:
+        add(into.merged_from, name)
     for name in gone.agents:
         add(into.agents, name)
     into.dialects += [name for name in gone.dialects if name not in into.dialects]

@@ -17,7 +17,7 @@ from collector.model import SessionState
 from collector.recall import Recall
 from collector.residence import Residence
 from collector.session_contracts import History, Policy
-from collector.session_sums import count, describe, steps_of
+from collector.session_sums import add, count, describe, steps_of
 from collector.silence import past_ticks
 from collector.workflow_watch import Workflows
 from detectors.model import (
@@ -261,8 +261,7 @@ class Sessions:
             self._recent.weigh(survivor)
             survivor.said = ()
             self._type(survivor)
-        if str(event.absorbed) not in survivor.session.merged_from:
-            survivor.session.merged_from.append(str(event.absorbed))
+        add(survivor.session.merged_from, str(event.absorbed))
         self.changed.add(event.absorbed)
         self.workflows.note(event)
 

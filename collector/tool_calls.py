@@ -89,7 +89,6 @@ class ToolCalls:
             return []
         self.size -= gone.size
         kept = self._of(survivor)
-        self._grew(kept, gone.size)
         kept.asks, kept.loose = gone.asks + kept.asks, gone.loose + kept.loose
         for call_id, record in gone.known.items():
             kept.known.setdefault(call_id, record)
@@ -97,6 +96,7 @@ class ToolCalls:
             kept.outcomes.setdefault(call_id, outcome)
         for call_id in gone.settled:
             kept.settled.setdefault(call_id, None)
+        self._grew(kept, gone.size)
         kept.refusals |= gone.refusals
         changes = [change for ask in list(kept.asks) if ask.call_id in kept.known for change in closed(kept, ask)]
         for call_id in [call_id for call_id in kept.outcomes if call_id in kept.known]:
@@ -123,11 +123,12 @@ class ToolCalls:
                 repeated.seq, repeated.place, repeated.started_ns, repeated.ended_ns = step.seq, place, step.started_ns, step.ended_ns
                 changes += settle(session, repeated.name)
         remember(session.askers, step.seq, None, CLOSED)
-        self._grew(session, sum(weight(ask.arguments) for ask in fresh))
+        size = sum(weight(ask.arguments) for ask in fresh)
         for ask in fresh:
             session.asks.append(ask)
             if ask.call_id in session.known:
                 changes += closed(session, ask)
+        self._grew(session, size)
         if session.loose or len(session.asks) > OPEN or any(ask.call_id in session.outcomes for ask in fresh):
             for name in dict.fromkeys(ask.name for ask in fresh):
                 changes += settle(session, name)
@@ -139,10 +140,10 @@ class ToolCalls:
         record = Record(
             step.seq, step.call_id, step.name, step.arguments, step.result is not None, step.error, step.started_ns, step.ended_ns
         )
-        self._grew(session, weight(step.arguments))
         changes: list[Change] = []
         if step.call_id:
             remember(session.known, step.call_id, record, CLOSED)
+            self._grew(session, weight(step.arguments))
             if session.asks:
                 ask = next((one for one in session.asks if one.call_id == step.call_id), None)
                 if ask is not None:
@@ -153,6 +154,7 @@ class ToolCalls:
                 changes += told(session, step.call_id)
         else:
             session.loose.append(record)
+            self._grew(session, weight(step.arguments))
             changes += settle(session, step.name)
         if not changes:
             return step, changes

@@ -20,6 +20,7 @@ from collector.session_sums import steps_of
 from collector.sessions import Sessions
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
+from collector.traces import Limits
 from detectors.model import Event, Finding, SessionKey, Step
 
 START_NS = 1_700_000_000 * 10**9
@@ -208,7 +209,7 @@ def loop(trace: str, *, session: str | None = None, rounds: int = 12, first: int
 class Run:
     """The pipeline over a store in memory, as a replay has it."""
 
-    def __init__(self, config: Config | None = None, **bounds: Any) -> None:
+    def __init__(self, config: Config | None = None, limits: Limits | None = None, **bounds: Any) -> None:
         config = config or Config.load(None, {})
         self.store = MemoryStore()
         prices = prices_of(config)
@@ -217,7 +218,7 @@ class Run:
             history=RecordedHistory(self.store, known=self.store.known),
             **bounds,
         )
-        self.assembler = Assembler(price=prices.charge)
+        self.assembler = Assembler(price=prices.charge, limits=limits)
         self.pipeline = Pipeline(store=self.store, assembler=self.assembler, sessions=self.sessions)
 
     def send(self, *items: Made | Request | Iterable[Made]) -> "Run":

@@ -8,6 +8,7 @@ import pytest
 from collector.assembly import Assembler
 from collector.decode import decode
 from collector.dialects import fragment_of
+from collector.model import Identifiers
 from collector.traces import Limits
 from detectors.model import CostBasis, SessionKey, SessionsMerged, StepKind, StepRetracted
 
@@ -73,6 +74,15 @@ def test_many_traces_of_one_session_add_up() -> None:
         run.send(llm(f"a{turn}", trace=f"t{turn}", parent=f"r{turn}")).send(agent(f"r{turn}", trace=f"t{turn}", session="s"))
     assert run.sums()["s"].llm_calls == 5
     assert len(run.by_id()["s"].merged_from) == 5
+
+
+def test_a_session_names_the_first_and_the_newest_that_were_merged_into_it() -> None:
+    run, turns = Run(), Identifiers.LIMIT + 8
+    for turn in range(turns):
+        run.send(llm(f"a{turn}", trace=f"t{turn}", parent=f"r{turn}")).send(agent(f"r{turn}", trace=f"t{turn}", session="s"))
+    kept = [0, *range(turns - Identifiers.LIMIT + 1, turns)]
+    assert run.by_id()["s"].merged_from == [str(SessionKey("default", "", trace_id(f"t{turn}"))) for turn in kept]
+    assert run.sums()["s"].llm_calls == turns
 
 
 def test_an_agent_s_own_id_holds_for_what_runs_below_it() -> None:
@@ -362,6 +372,39 @@ def test_what_is_remembered_is_bounded() -> None:
     held = [*assembler._traces._recent.values(), *assembler._traces._quiet.values()]
     assert all(len(trace.spans) <= 10 for trace in held)
     assert sum(len(trace.spans) for trace in held) == assembler._traces.spans <= 50
+
+
+def test_a_trace_whose_spans_were_forgotten_is_still_its_session_s() -> None:
+    run = Run(limits=Limits(spans=20))
+    run.send(llm("a", trace="t", session="s"), agent("root", trace="t", session="s"))
+    for number in range(10):
+        run.send(*(llm(f"{number} {call}", trace=f"u{number}", session=f"u{number}") for call in range(5)))
+    trace = run.assembler._traces.known("default", trace_id("t"))
+    assert trace is not None
+    assert not trace.spans
+    run.send(llm("late", trace="t"))
+    assert run.sums()["s"].llm_calls == 2
+
+
+def test_late_facts_change_a_step_as_long_as_its_texts_fit() -> None:
+    def told(limits: Limits) -> str | None:
+        run = Run(limits=limits).send(llm("a", session="s"))
+        for number in range(40):
+            run.send(tool(f"t{number}", "search", {"q": "x" * 5_000}, trace=f"u{number}", session="u"))
+        run.send(content_log("a", says="I looked."))
+        return run.steps()[0].output_text
+
+    assert told(Limits()) == "I looked."
+    assert told(Limits(recent_steps_bytes=2**20)) == "I looked."
+    assert told(Limits(recent_steps_bytes=2**16)) is None
+
+
+def test_what_waits_for_a_span_is_bounded_in_bytes() -> None:
+    run = Run(limits=Limits(waiting_bytes=2**20))
+    for number in range(50):
+        run.send(content_log(f"a{number}", says="x" * 50_000))
+    assert 0 < len(run.assembler._supplements) < 25
+    assert run.assembler._supplements.size < 2**20 + 8 * 60_000
 
 
 def test_looping_sessions_are_found_under_their_final_name() -> None:
