@@ -65,7 +65,9 @@ class App:
             queue_bytes=config.receivers.queue_bytes,
             telemetry=self.telemetry,
             prepare=self._translators.translated,
+            settle=self.core.settle,
         )
+        self.core.pipeline.more = self.admission.more
         self.service = RunningService(self.core, self.admission)
         self._authority = Authority(config.security.tokens)
         self._grpc: GrpcReceiver | None = None

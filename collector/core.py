@@ -7,12 +7,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
 
 from collector.assembly import Assembler
 from collector.baselines import Baselines
+from collector.commit_counts import count_commit
 from collector.config import Config
 from collector.enforcement.action import Runtime
 from collector.enforcement.control import ControlStore
@@ -32,7 +34,7 @@ from collector.store.learned import LearnedStore
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
 from detectors.fleet import FLEET_DETECTORS
-from detectors.model import Evaluation, Event, Finding, Halted, Released, SessionKey, SessionsMerged, Step, Tick
+from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +105,11 @@ class Core:
             seen=self._batch.step,
             finished=self.baselines.learn,
         )
-        self.pipeline = Pipeline(store=self.store, assembler=self._assembler(), sessions=sessions, observer=self, recover=self._assembler)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="overcurrent-writer")
+        made = self._assembler()
+        self.pipeline = Pipeline(
+            store=self.store, assembler=made, sessions=sessions, observer=self, recover=self._assembler, writer=self._writer
+        )
         self._only_read = only_read
         sessions.now_ns = self._told_ns
         sessions.remember(self.store.of_kinds(Sessions.REMEMBERED, RESTORED_EVENTS))
@@ -169,6 +175,7 @@ class Core:
             self.flush()
         except StoreUnavailable as error:
             logger.error("the session index was not written, the next start repairs it: %s", error.message)  # noqa: TRY400
+        self._writer.shutdown()
         self.store.close()
         self.control.close()
 
@@ -178,11 +185,18 @@ class Core:
         """For `Admission`: commits a group and answers each request."""
         self._batch.reset()
         outcomes = self.pipeline.process(requests)
+        if self._owed and not self.readiness.failing(CONTROL):
+            self.settle()
         if refused := next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None):
             self.readiness.fails(TELEMETRY, refused.message)
         elif any(isinstance(outcome, Outcome) for outcome in outcomes):
             self.readiness.works(TELEMETRY)
         return outcomes
+
+    def settle(self) -> None:
+        """Brings sessions, findings and what they ask for up to what is committed."""
+        self.pipeline.settle()
+        self._act()
 
     def committed(self, duplicates: dict[str, int]) -> None:
         for signal, count in duplicates.items():
@@ -191,28 +205,10 @@ class Core:
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
         self._owed += [event for event in events if isinstance(event, SessionsMerged)]
         self._owed += findings
-        if not self.readiness.failing(CONTROL):  # else once a second is enough: each try may wait for a lock
+        # Nothing can be recorded while a commit is being written; and where the control store fails once a second is enough.
+        if not self.pipeline.writing and not self.readiness.failing(CONTROL):
             self._act()
-        for judged in (event for event in events if isinstance(event, Evaluation)):
-            self._batch.judged(judged, live.session.agent_type if (live := self.sessions.live.get(judged.session)) else "unknown")
-        for finding in findings:
-            self._batch.finding(finding)
-            if arrival_ns is not None:
-                self._batch.latency(trace_id=finding.trace_id, to_verdict_s=(self._clock_ns() - arrival_ns) / 1e9)
-        if arrival_ns is not None:
-            newest: Step | None = None
-            for event in events:
-                if type(event) is Step and (newest is None or event.ended_ns > newest.ended_ns):
-                    newest = event
-            if newest is not None:
-                self._batch.latency(trace_id=newest.trace_id, to_arrival_s=(arrival_ns - newest.ended_ns) / 1e9)
-        evictions = self.sessions.residence.evictions
-        for cause, count in evictions.items():
-            if count:
-                self._batch.session_evicted(cause, count)
-                evictions[cause] = 0
-        self._batch.rebuilt += self.sessions.reloads
-        self.sessions.reloads = 0
+        count_commit(self._batch, self.sessions, events, findings, arrival_ns=arrival_ns, now_ns=self._clock_ns())
         self.telemetry.batch(self._batch)
         self._batch.reset()
 
@@ -234,7 +230,7 @@ class Core:
         now_ns = self._clock_ns()
         self.telemetry.heartbeat(now_ns / 1e9)
         self.readiness.went_round()
-        for part, work in ((TELEMETRY, self._let_time_pass), (CONTROL, self._settle)):
+        for part, work in ((TELEMETRY, self._let_time_pass), (CONTROL, self._write_down)):
             try:
                 work(now_ns)
             except StoreUnavailable as error:
@@ -256,7 +252,7 @@ class Core:
             self._expired_ns = now_ns
             self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9)
 
-    def _settle(self, _: int) -> None:
+    def _write_down(self, _: int) -> None:
         self._act()
         self.flush()
         if self.readiness.failing(CONTROL) and not self._owed:
@@ -267,6 +263,7 @@ class Core:
         """Writes changed sessions to the index. Raises StoreUnavailable; then they stay marked as changed."""
         if self._only_read:
             return
+        self.pipeline.settle()
         sessions = self.sessions
         rows = {key: (session, 0) for key, session in sessions.residence.evicted.items()}
         for key in sessions.changed:

@@ -2,7 +2,9 @@
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, wait
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -49,10 +51,12 @@ class Pipeline:
         observer: Observer | None = None,
         duplicate_horizon: int = 500_000,
         recover: Callable[[], Assembler] | None = None,
+        writer: Executor | None = None,
     ) -> None:
         """Reads back from `store` what a repeated delivery is recognised by.
 
-        `recover` makes an assembler that knows what the store holds, for after a failed commit.
+        `recover` makes an assembler that knows what the store holds, for after a failed commit. With a `writer`, of one thread,
+        and while there is `more` to come, the sessions look at a commit while the next one is being written.
         """
         self.store = store
         self.assembler = assembler
@@ -61,6 +65,13 @@ class Pipeline:
         self.watermark = Watermark()
         self._observer = observer
         self._recover = recover
+        self._writer = writer
+        self.more: Callable[[], bool] = lambda: False
+        """Whether `process` will be called again at once."""
+        self.writing = False
+        """Sessions look at one commit while the next is being written: nothing else can be recorded now."""
+        self._unseen: deque[tuple[Sequence[Event], int | None]] = deque()
+        """What is committed and not looked at yet: at most one commit, from `process` to the next call of anything."""
         self._spans = RecentKeys(duplicate_horizon)
         self._logs = RecentKeys(duplicate_horizon)
         self._horizon = duplicate_horizon
@@ -80,7 +91,8 @@ class Pipeline:
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """Decodes, recognises repeats, translates, commits all requests at once, then has the detectors look.
 
-        Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed.
+        Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed. Where there is
+        `more` to come, the look is left to the next call, or to `settle`.
         """
         answers = [_translation(request) for request in requests]
         translated = [one for one in answers if isinstance(one, Translation)]
@@ -101,14 +113,22 @@ class Pipeline:
             return [answer if isinstance(answer, OvercurrentError) else error for answer in answers]
         if self._observer is not None:
             self._observer.committed({"traces": spans.duplicates, "logs": logs.duplicates})
-        self._look(events, arrival_ns)
+        self._unseen.append((events, arrival_ns))
+        if not self.more():
+            self.settle()
         return [one if isinstance(one, OvercurrentError) else one.outcome for one in answers]
+
+    def settle(self) -> None:
+        """Has the detectors look at what is committed and not looked at yet."""
+        while self._unseen:
+            self._look(*self._unseen.popleft())
 
     def record(self, events: Callable[[int], Sequence[Event]]) -> None:
         """Commits events that come from inside, such as halts. `events` gets the next sequence number.
 
         Raises StoreUnavailable; nothing is changed then.
         """
+        self.settle()
         self._fall_back()
         made = events(self.assembler.last_seq + 1)
         self.store.append(_commit(made))
@@ -145,14 +165,17 @@ class Pipeline:
         for key in dict.fromkeys(key for event in events if (key := getattr(event, "session", None)) is not None):
             self.sessions.drop(key)
             try:
-                found += self.sessions.restore(self.assembler.survivor(key))
+                found += self.sessions.restore(self.assembler.survivor(key), before_seq=events[-1].seq + 1)
             except Exception:
                 logger.exception("a session was not made again; it is when it next speaks")
         return found
 
     def _keep(self, findings: Sequence[Finding]) -> None:
         try:
-            self.store.append_findings(findings)
+            if self.writing and self._writer is not None and findings:
+                self._writer.submit(self.store.append_findings, findings).result()
+            else:
+                self.store.append_findings(findings)
         except StoreUnavailable as error:
             # The telemetry is committed and acknowledged; a restart finds the same again from it.
             logger.error("findings were not stored, they stay in memory: %s", error.message)  # noqa: TRY400 — the message says it all
@@ -181,7 +204,7 @@ class Pipeline:
             events.append(tick)
         if not (spans.keys or logs.keys or events):
             return []
-        self.store.append(
+        self._write(
             Commit(
                 seq=max(first_seq, self.assembler.last_seq),
                 arrival_ns=arrival_ns,
@@ -193,6 +216,20 @@ class Pipeline:
         self.committed_seq = self.assembler.last_seq
         return events
 
+    def _write(self, commit: Commit) -> None:
+        """Writes the commit; meanwhile the sessions look at the one before. Raises StoreUnavailable."""
+        if self._writer is None or not self._unseen:
+            self.store.append(commit)
+            return
+        written = self._writer.submit(self.store.append, commit)
+        self.writing = True
+        try:
+            self.settle()
+        finally:
+            wait([written])
+            self.writing = False
+        written.result()
+
     def _fall_back(self) -> None:
         """After a failed commit: the assembler is ahead of the store, so it is made again from the store.
 
@@ -201,6 +238,7 @@ class Pipeline:
         """
         if not self._ahead or self._recover is None:
             return
+        self.settle()
         assembler = self._recover()
         missed = [event for event in self.store.tail(assembler.last_seq - self.committed_seq) if event.seq > self.committed_seq]
         self._remember_keys()

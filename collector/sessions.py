@@ -318,6 +318,7 @@ class Sessions:
         self.residence.drop(key)
 
     def _enter(self, live: Live) -> None:
+        live.turn = 0
         # The event that told of it may be past retention.
         live.session.workflow_id = live.session.workflow_id or self.workflows.of_session(live.session.key)
         live.host.context.schemas = self._known.schemas(live.agent_types)
@@ -335,11 +336,11 @@ class Sessions:
             live.learned = True  # as every session that leaves once its root ended
         return live
 
-    def restore(self, key: SessionKey) -> list[Finding]:
+    def restore(self, key: SessionKey, *, before_seq: int | None = None) -> list[Finding]:
         """Makes a session again after a restart; returns what was found but not emitted before the crash."""
         if self._history is None or key in self.live:
             return []
-        again, found = self._again(self._history.events(key))
+        again, found = self._again([event for event in self._history.events(key) if before_seq is None or event.seq < before_seq])
         live = again.live.get(key)
         if live is None:
             return []

@@ -68,8 +68,13 @@ class Admission:
         retry_after_s: float = 1.0,
         telemetry: IngestTelemetry | None = None,
         prepare: Prepare | None = None,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
-        """`prepare` may do part of the work beforehand, elsewhere; while it does the request counts as one that waits."""
+        """`prepare` may do part of the work beforehand, elsewhere; while it does the request counts as one that waits.
+
+        `settle` runs on the worker thread before each call: what `process` put off is done then.
+        """
+        self._settle = settle
         self._process = process
         self._prepare = prepare
         self._limit = queue_bytes
@@ -90,6 +95,10 @@ class Admission:
     def depth_bytes(self) -> int:
         """Bytes of requests being read, waiting, or being committed."""
         return self._depth
+
+    def more(self) -> bool:
+        """Whether a request waits: then `process` is called again at once."""
+        return bool(self._queue)
 
     def start(self) -> None:
         """Starts the worker. What was submitted before it is processed now."""
@@ -195,6 +204,11 @@ class Admission:
                 group = self._next_group()
                 if not calls and not group and self._stopping:
                     return
+            if calls:
+                try:
+                    self._settle()
+                except Exception:
+                    log.exception("what was put off was not done; the next call tries again")
             for future, function in calls:
                 _run_call(future, function)
             if group:

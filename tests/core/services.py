@@ -43,6 +43,7 @@ def crash(running: Core, to: Path) -> None:
 
 def drop(running: Core) -> None:
     """Lets go of the files, writing nothing of what is pending."""
+    running._writer.shutdown()
     running.store.close()
     running.control.close()
 

@@ -1,6 +1,7 @@
 """Commits: all of a group or nothing of it, and nothing forgotten where one failed."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -229,3 +230,19 @@ def test_sessions_catch_up_with_a_commit_that_they_failed_to_take_in(error: type
     expected = Run().send_each(*calls)
     assert run.sums() == expected.sums()
     assert [(f.id, f.severity, f.halt_eligible) for f in store.emitted] == [(f.id, f.severity, f.halt_eligible) for f in expected.findings]
+
+
+def test_a_commit_that_fails_while_the_one_before_is_looked_at_is_made_good() -> None:
+    store, run = Failing(), Run()
+    made, _ = pipeline(run, store)
+    calls = [request(one) for one in loop("t", session="s", rounds=12)]
+    with ThreadPoolExecutor(1) as writer:
+        made._writer, made.more = writer, lambda: True
+        for number, sent in enumerate(calls):
+            store.refuse = [full] if number % 3 == 0 else []
+            while isinstance(made.process([sent])[0], StoreUnavailable):
+                pass
+        made.settle()
+    expected = Run().send_each(*calls)
+    assert [(f.id, f.severity, f.halt_eligible) for f in store.emitted] == [(f.id, f.severity, f.halt_eligible) for f in expected.findings]
+    assert run.sums() == expected.sums()

@@ -60,9 +60,13 @@ def test_the_story_is_worth_telling(expected: dict[str, Any]) -> None:
     assert len(expected["findings"]) >= 2
 
 
-def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False) -> dict[str, Any]:
-    """The story with a crash after each number of requests in `cuts`; the last requests before each are sent again."""
+def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False, busy: bool = False) -> dict[str, Any]:
+    """The story with a crash after each number of requests in `cuts`; the last requests before each are sent again.
+
+    Where it is `busy`, sessions look at each commit while the next one is written, and a crash comes before the look.
+    """
     running = core(tmp_path / "0")
+    running.pipeline.more = lambda: busy
     sent = 0
     for life, cut in enumerate([*cuts, len(STORY)], 1):
         for place in range(max(0, sent - 3), cut):
@@ -74,6 +78,7 @@ def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False) -> dict[st
             crash(running, tmp_path / str(life))
             drop(running)
             running = core(tmp_path / str(life))
+            running.pipeline.more = lambda: busy
     came_to = outcome(running)
     running.close()
     return came_to
@@ -83,6 +88,12 @@ def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False) -> dict[st
 @pytest.mark.parametrize("cut", range(2, len(STORY), 6))
 def test_a_crash_anywhere_changes_nothing(tmp_path: Path, expected: dict[str, Any], cut: int) -> None:
     assert restarted(tmp_path, [cut]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cuts", [[], [9, 30], [17], [24, 25]])
+def test_looking_while_the_next_commit_is_written_changes_nothing(tmp_path: Path, expected: dict[str, Any], cuts: list[int]) -> None:
+    assert restarted(tmp_path, cuts, busy=True) == expected
 
 
 @pytest.mark.slow
