@@ -15,7 +15,7 @@ from detectors.checks import AnyDetector
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Severity
 
-DIGEST = "52be038e4bca3e7ddc7c225ed3d34447"
+DIGEST = "b49c2994e7664d43ed0ccd2f4a97e9bb"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
 
 
