@@ -54,10 +54,10 @@ def usage(attributes: Attributes) -> Usage:
     if not present:
         return Usage(told, said)
     parts: dict[str, int] = {}
-    for key in present if len(present) == 1 else sorted(present, key=_PARTS.__getitem__):
-        part, count = _PARTS[key][1], as_int(attributes[key])
+    for key in present if len(present) == 1 else sorted(present, key=_PARTS.__getitem__, reverse=True):
+        count = as_int(attributes[key])
         if count is not None:
-            parts.setdefault(part, count)
+            parts[_PARTS[key][1]] = count
     return inclusive(told, said, **parts)
 
 

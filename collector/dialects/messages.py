@@ -235,8 +235,11 @@ _OWN_CALLS: Final = frozenset({"tool_calls", "tool_call_id", "id"})
 
 def _conventional(role: Any, parts: list[Any]) -> Message | None:
     """A message whose parts are all as the conventions say, the commonest kind; None for any other."""
-    if type(role) is not str or role.lower() != role or role in _ROLES:
+    if type(role) is not str or role in _ROLES or role.lower() != role:
         return None
+    if len(parts) == 1 and type(parts[0]) is dict and parts[0].get("type") == "text":
+        text = parts[0].get("content")
+        return Message(role, as_text(text)) if type(text) is str else None
     texts: list[str] = []
     asks: list[ToolAsk] = []
     answers: list[ToolAnswer] = []

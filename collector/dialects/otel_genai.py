@@ -140,13 +140,17 @@ class OtelGenAI:
         attributes = span.attributes
         said = self.content(span)
         tokens = self.usage(attributes)
-        model = as_text(first(attributes, "gen_ai.response.model", "gen_ai.request.model"))
+        model = attributes.get("gen_ai.response.model")
+        model = as_text(attributes.get("gen_ai.request.model") if model is None else model)
         response_id = as_id(attributes.get("gen_ai.response.id"))
         ended = self.ending(span)
         if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
             ended = SUCCESS
         agent = self.agent_name(span)
         session, conversations = self.identity(attributes)
+        reasons = attributes.get("gen_ai.response.finish_reasons")
+        if reasons is None:
+            reasons = attributes.get("gen_ai.response.finish_reason")
         facts = {
             "name": model,
             "agent": agent,
@@ -158,7 +162,7 @@ class OtelGenAI:
             "cached_input_tokens": tokens.cached_input_tokens,
             "cache_write_tokens": tokens.cache_write_tokens,
             "reasoning_tokens": tokens.reasoning_tokens,
-            "finish_reasons": as_texts(first(attributes, "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason")),
+            "finish_reasons": as_texts(reasons),
             "input_text": said.input_text,
             "output_text": said.output_text,
             "error": ended.error,

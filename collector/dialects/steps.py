@@ -11,6 +11,7 @@ from detectors.model import ErrorClass, Step, StepKind
 
 _HANDOFF: Final = re.compile(r"^((transfer(_back)?|hand_?off|delegate)_to_(\w+_)?agent|handoff to .+)$", re.IGNORECASE)
 """Names that frameworks generate: for any agent, for an agent whose name says so, or with blanks that no function has."""
+_HANDOFF_INITIALS: Final = frozenset("tThHdD")
 _JUMPS: Final = ('{"graph": "__parent__"', '{"graph":"__parent__"')
 """How the result of a LangGraph tool begins that jumps to another agent of the graph."""
 _CONTROL: Final = frozenset({"final_answer", "finish", "final_result"})
@@ -128,7 +129,7 @@ def tool_kind(name: str | None, result: str | None = None, arguments: str | None
         return StepKind.TOOL
     if name in _CONTROL:
         return None
-    if _HANDOFF.match(name) or (result is not None and result.startswith(_JUMPS)):
+    if (name[:1] in _HANDOFF_INITIALS and _HANDOFF.match(name)) or (result is not None and result.startswith(_JUMPS)):
         return StepKind.HANDOFF
     return StepKind.HANDOFF if name == "handoff" and arguments is not None and '"to_agent"' in arguments else StepKind.TOOL
 

@@ -112,7 +112,11 @@ def as_texts(value: Any) -> tuple[str, ...]:
     """Strings of an array, of a JSON array in a string, or of a bare string: finish reasons come as all three."""
     if isinstance(value, str):
         value = as_json(value) or ([value] if value else [])
-    return tuple([item for item in value if isinstance(item, str) and item]) if isinstance(value, list) else ()
+    if not isinstance(value, list):
+        return ()
+    if len(value) == 1:
+        return (value[0],) if value[0] and isinstance(value[0], str) else ()
+    return tuple([item for item in value if isinstance(item, str) and item])
 
 
 def json_text(value: Any) -> str | None:
