@@ -123,10 +123,7 @@ class Assembler(Counting):
         info = trace.spans.get(span_id)
         known = self._steps.get(info.counted_seq) if info is not None else None
         if known is None:
-            key = (trace.tenant, trace.trace_id, span_id)
-            waiting = self._supplements.get(key) or []
-            if len(waiting) < _WAITING:
-                self._supplements.set(key, [*waiting, fragment])
+            self._wait((trace.tenant, trace.trace_id, span_id), fragment)
             return
         session = self._join(trace.tenant, fragment, self.survivor(known.session))
         if fragment.step is not None:
@@ -134,6 +131,11 @@ class Assembler(Counting):
             fragment.step = self._steps.get(known.seq) or known
             for answer in fragment.answers:
                 self._settle(session, self._calls.answered(session, fragment, answer))
+
+    def _wait(self, key: tuple[str, str, str], fragment: Fragment) -> None:
+        waiting = self._supplements.get(key) or []
+        if len(waiting) < _WAITING:
+            self._supplements.set(key, [*waiting, fragment])
 
     # Judgements
 
@@ -169,11 +171,20 @@ class Assembler(Counting):
 
     # Restart
 
-    def restore(self, events: Sequence[Event], parents: Iterable[tuple[str, str, str, str]] = ()) -> None:
+    def restore(
+        self,
+        events: Sequence[Event],
+        parents: Iterable[tuple[str, str, str, str]] = (),
+        waiting: Iterable[tuple[str, Fragment | None]] = (),
+    ) -> None:
         """Learns again from recorded events what it knew when it made them. Emits nothing.
 
         `parents` are (tenant, trace id, span id, parent span id) of recent spans: those that are no steps left no event.
+        `waiting` are (tenant, fragment) of records that came before the span to which they add.
         """
+        for tenant, late in waiting:
+            if late is not None and late.supplements and late.trace_id:
+                self._wait((tenant, late.trace_id, late.supplements), late)
         trace: Trace | None
         told = {(event.session.tenant, event.trace_id) for event in events if isinstance(event, Step)}
         for tenant, trace_id, span_id, parent in parents:

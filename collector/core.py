@@ -23,7 +23,7 @@ from collector.errors import OvercurrentError, StoreUnavailable
 from collector.gauges import gauges
 from collector.model import Halt, Outcome, Request, Session, SessionState, Verb
 from collector.pipeline import Pipeline
-from collector.policy import decide
+from collector.policy import GRACE_STEPS, decide
 from collector.readiness import CONTROL, TELEMETRY, Readiness
 from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions
@@ -33,6 +33,7 @@ from collector.store.history import RecordedHistory
 from collector.store.learned import LearnedStore
 from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
+from collector.translate import waiting_for_spans
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Tick
 
@@ -47,8 +48,6 @@ RESTORED_AT_WORK = 1_000
 OWED = 10_000
 """Findings and merges that may wait for a control store that refuses."""
 EXPIRE_EVERY_NS = 3_600 * 10**9
-GRACE_STEPS = 5
-"""Counted steps after a release in which detectors report nothing."""
 
 
 class Core:
@@ -127,7 +126,7 @@ class Core:
     def _assembler(self) -> Assembler:
         assembler = Assembler(price=self.prices.charge, first_seq=max(self.store.last_seq(), self.index.seq) + 1)
         tail = self.store.tail(RESTORED_EVENTS)
-        assembler.restore(tail, self.store.parents(RESTORED_EVENTS))
+        assembler.restore(tail, self.store.parents(RESTORED_EVENTS), waiting_for_spans(self.store))
         self._tail = tail
         self._told_ns = max((event.at_ns for event in tail if isinstance(event, Tick)), default=0)
         return assembler

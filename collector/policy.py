@@ -17,6 +17,8 @@ BudgetsMode = Literal["shadow", "alert", "halt"]
 
 BUDGET_REASONS: Final = frozenset({"cost_ceiling_task", "cost_ceiling_session", "cost_ceiling_fleet"})
 """Causes that `budgets_mode` governs instead of a detector's own mode."""
+GRACE_STEPS: Final = 5
+"""Counted steps after a release in which detectors report nothing."""
 
 
 class Act(StrEnum):

@@ -3,6 +3,7 @@
 A function of the request alone, so it may run in another process: `encode` and `decode_translation` carry the result over.
 """
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -13,12 +14,14 @@ from collector.dialects import fragment_of, fragment_of_log
 from collector.dialects.base import Fragment
 from collector.duplicates import log_key
 from collector.model import Outcome, Request
+from collector.store.base import Store
 from collector.store.columns import log_columns, span_columns
 from collector.telemetry_data import Decoded
 
 SpanKey = tuple[str, str, str]
 """Tenant, trace id, span id."""
 K = TypeVar("K")
+_LOGS_LOOKED_THROUGH = 1_000
 
 
 class Records(msgspec.Struct, Generic[K], kw_only=True, array_like=True):
@@ -64,6 +67,11 @@ def translate(request: Request) -> Translation:
             rows=log_columns(tenant, logs, log_keys) if logs else None,
         ),
     )
+
+
+def waiting_for_spans(store: Store) -> Iterator[tuple[str, Fragment | None]]:
+    """(tenant, fragment) of the newest stored log records whose span had not come: what they say of it was not recorded yet."""
+    return ((tenant, fragment_of_log(record)) for tenant, record in store.logs_without_span(_LOGS_LOOKED_THROUGH))
 
 
 def encode(translation: Translation) -> bytes:

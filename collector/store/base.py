@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
+from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
 
@@ -60,6 +61,9 @@ class Store(Protocol):
 
     def log_keys(self, limit: int) -> Iterator[bytes]:
         """Yields the keys of the newest `limit` log records."""
+
+    def logs_without_span(self, limit: int) -> list[tuple[str, LogRecord]]:
+        """(tenant, record) of those of the newest `limit` log records of spans whose span is not stored, in commit order."""
 
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
         """The events recorded under these very keys, in commit order; with `limit`, the first so many."""

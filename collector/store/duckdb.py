@@ -12,10 +12,12 @@ from typing import Any
 
 import duckdb
 import msgspec
+import orjson
 import pyarrow as pa
 
 from collector.errors import StoreUnavailable
 from collector.store.base import Commit, FindingQuery
+from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
 _encode = msgspec.json.Encoder(decimal_format="string").encode
@@ -139,6 +141,32 @@ class DuckDBStore:
 
     def log_keys(self, limit: int) -> Iterator[bytes]:
         yield from (bytes(row[0]) for row in self._read("SELECT log_key FROM logs ORDER BY commit_seq DESC LIMIT ?", [limit]))
+
+    def logs_without_span(self, limit: int) -> list[tuple[str, LogRecord]]:
+        rows = self._read(
+            """WITH newest AS (SELECT * FROM logs WHERE span_id IS NOT NULL ORDER BY commit_seq DESC LIMIT ?),
+            known AS (SELECT tenant, trace_id, span_id FROM spans WHERE commit_seq >= (SELECT min(commit_seq) FROM newest))
+            SELECT tenant, time_ns, severity, event_name, body, attributes, trace_id, span_id, scope_name, resource
+            FROM newest ANTI JOIN known USING (tenant, trace_id, span_id) ORDER BY commit_seq""",
+            [limit],
+        )
+        return [
+            (
+                str(tenant),
+                LogRecord(
+                    time_ns=time_ns,
+                    severity=severity,
+                    event_name=event_name or "",
+                    body=orjson.loads(body),
+                    attributes=orjson.loads(attributes),
+                    trace_id=trace_id,
+                    span_id=span_id,
+                    scope_name=scope_name,
+                    resource=orjson.loads(resource),
+                ),
+            )
+            for tenant, time_ns, severity, event_name, body, attributes, trace_id, span_id, scope_name, resource in rows
+        ]
 
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
         keys = [str(key) for key in sessions]

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from collector.store.base import Commit, FindingQuery
+from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
 
@@ -54,6 +55,9 @@ class MemoryStore:
 
     def log_keys(self, limit: int) -> Iterator[bytes]:
         yield from self._log_keys[-limit:]
+
+    def logs_without_span(self, limit: int) -> list[tuple[str, LogRecord]]:  # noqa: ARG002 — the contract
+        return []  # raw telemetry is not kept
 
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
         found = [event for key in sessions for event in self._events.get(key, ()) if event.seq > after_seq]

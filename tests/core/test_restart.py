@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collector.core import Core
 from collector.errors import StoreUnavailable
 from collector.model import Request, SessionState, Verb
+from collector.session_sums import steps_of
 from detectors.model import Halted, SessionKey, StepKind
 
 from .agents import START_NS, Made, agent, content_log, llm, loop, plumbing, request, tool
@@ -307,3 +308,22 @@ def test_a_shadow_service_halts_nothing(tmp_path: Path) -> None:
     assert quiet.control.halts(KEY) == []
     assert any(step.kind is StepKind.TOOL for step in quiet.sessions.live[KEY].recent or ())
     quiet.close()
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_content_that_came_before_its_span_survives_a_crash(running: Core, tmp_path: Path, crashes: bool) -> None:
+    running.process([content_log("a", asks=ASK, says="Let me look.")])
+    if crashes:
+        running = reopened(running, tmp_path)
+    running.process([request(llm("a", session="s"))])
+    running.process([content_log("a", says="Of a span that is there it waits for nothing.")])
+    if crashes:
+        (tmp_path / "later").mkdir()
+        running = reopened(running, tmp_path / "later")
+    running.process([request(llm("b", session="s", at=9))])
+    found = steps_of(running.history.events(KEY))
+    assert [(step.kind, step.output_text) for step in found if step.kind is StepKind.LLM] == [
+        (StepKind.LLM, "Let me look."),
+        (StepKind.LLM, None),
+    ]
+    assert [ask.name for step in found for ask in step.asks] == ["search"]
