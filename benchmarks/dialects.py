@@ -1,6 +1,6 @@
 """CPU microseconds to translate a span or log record, for each dialect, and per kilobyte: `python -m benchmarks.dialects`.
 
-Takes the recorded payloads of tests/captures, or of folders given. Sizes are those of the items as sent, so that what an
+Takes the recorded payloads of tests/dialects/golden, or of folders given. Sizes are those of the items as sent, so that what an
 item costs at least (ids, times, names) is set against what it weighs at least. A second table shows histories that grow.
 """
 
@@ -20,7 +20,7 @@ from collector.dialects import DIALECTS, fragment_of, fragment_of_log
 from collector.recordings import requests
 from collector.telemetry_data import LogRecord, Span
 
-CAPTURES: Final = Path(__file__).parent.parent / "tests" / "captures"
+CAPTURES: Final = Path(__file__).parent.parent / "tests" / "dialects" / "golden"
 _ROUNDS: Final = 5
 _LIMIT: Final = 3.0
 """Times the median per kilobyte that no dialect should exceed."""

@@ -23,7 +23,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from collector.model import Encoding, Signal
 from collector.recordings import requests
 
-CAPTURES: Final = Path(__file__).parent.parent / "tests" / "captures"
+CAPTURES: Final = Path(__file__).parent.parent / "tests" / "dialects" / "golden"
 MESSAGES: Final[dict[Signal, Any]] = {
     "traces": ExportTraceServiceRequest,
     "logs": ExportLogsServiceRequest,

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from collector.bounded import Weighed, remember
-from collector.counting import NESTING, STEP_BYTES, Counting, Pricer, step_bytes
+from collector.counting import CALLS, NESTING, STEP_BYTES, Counting, Pricer, step_bytes
 from collector.dialects.base import Fragment
 from collector.folding import completed, fill
 from collector.traces import Limits, SpanInfo, Trace
@@ -236,10 +236,10 @@ class Assembler(Counting):
             if step.session.session_id == step.trace_id:
                 trace.fallback = step.session
         # Made from an outcome in the prompt of a model call: it has that call's span, and no duration.
-        stand_in = step.kind is StepKind.TOOL and step.call_id is not None and step.started_ns == step.ended_ns
+        stand_in = step.kind in CALLS and step.call_id is not None and step.started_ns == step.ended_ns
         if stand_in:
             self._calls.stands_in(session, step)
-        elif step.kind is StepKind.TOOL:
+        elif step.kind in CALLS:
             self._calls.executed(session, step)
         known = trace.spans.get(step.span_id) if trace is not None else None
         if trace is not None and step.span_id and not (stand_in and known is not None and known.kind is StepKind.LLM):

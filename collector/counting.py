@@ -24,6 +24,8 @@ _LLM: Final = StepKind.LLM
 _TOOL: Final = StepKind.TOOL
 """Each look-up of a member in its enumeration costs more than the rest of the comparison."""
 NESTING: Final = frozenset({StepKind.LLM, StepKind.TOOL})
+CALLS: Final = frozenset({StepKind.TOOL, StepKind.HANDOFF})
+"""What a model asks for by calling a tool."""
 STEP_BYTES: Final = 1_000
 """What a step takes beside its texts, roughly."""
 
@@ -71,7 +73,7 @@ class Counting(Ownership):
         complete(step, "seq", seq)
         complete(step, "session", session)
         changes: list[Change] = []
-        if kind is _TOOL:
+        if kind in CALLS:
             step, changes = self._calls.executed(session, step)
         elif kind is _LLM:
             self._charge(step)
@@ -186,7 +188,7 @@ class Counting(Ownership):
             self._emit(StepAmended(seq=self._next(), session=session, step=now, was=without_texts(known)))
         if now.asks and not known.asks:
             self._asked(now)
-        if now.call_id and not known.call_id and now.kind is StepKind.TOOL:
+        if now.call_id and not known.call_id and now.kind in CALLS:
             self._settle(session, self._calls.identified(session, now))
 
     def _retract(self, step_seq: int, reason: str) -> None:

@@ -1,6 +1,8 @@
 """How a session's requests for tool calls, records of them and their outcomes are matched."""
 
+import re
 from collections.abc import Iterator
+from functools import lru_cache
 from sys import getsizeof
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +11,7 @@ import orjson
 
 from collector.bounded import remember
 from collector.dialects.base import ToolAnswer
-from collector.dialects.steps import Ending, failed
+from collector.dialects.steps import Ending, failed, tool_kind
 from detectors.model import Step
 
 OPEN: Final = 64
@@ -24,6 +26,8 @@ _ENTRY: Final = 400
 _ID: Final = 200
 _HEAVY: Final = 2**20
 """Beyond so many bytes a session keeps the arguments of its newest records only."""
+_TARGET: Final = re.compile(r"(?:transfer_to_|handoff to )(.+)", re.DOTALL)
+_NO_WORD: Final = re.compile(r"\W")
 _NOT_PARSED: Final = object()
 _KEPT_CHARS: Final = 16_384
 """Longer arguments are compared as text only."""
@@ -191,8 +195,9 @@ def _taken_back(session: SessionCalls, ask: Ask) -> Iterator[Change]:
 
 def settle(session: SessionCalls, name: str | None) -> list[Change]:
     """Matches the records of one tool that have no call id with its open requests anew."""
-    asks = [ask for ask in session.asks if ask.name == name]
-    records = [record for record in session.loose if record.name == name]
+    called = _called(name)
+    asks = [ask for ask in session.asks if ask.name == name or _called(ask.name) == called]
+    records = [record for record in session.loose if record.name == name or _called(record.name) == called]
     changes: list[Change] = []
     if records:
         asks.sort(key=lambda ask: (ask.started_ns, ask.ended_ns, ask.place))
@@ -214,8 +219,8 @@ def settle(session: SessionCalls, name: str | None) -> list[Change]:
             changes += _outcome_of(ask.record, outcome) if outcome is not None else ()
         elif ask.call_id:
             outcome = session.outcomes.get(ask.call_id)
-            if outcome is not None and not outcome.seq and (ask.name or outcome.answer.name):
-                changes.append(Change(step=_made(ask, outcome)))
+            if outcome is not None and not outcome.seq and (made := _made(ask, outcome)) is not None:
+                changes.append(Change(step=made))
     _trim(session, records)
     return changes
 
@@ -251,13 +256,23 @@ def _arguments(record: Record, ask: Ask) -> str | None:
     return ask.arguments if ask.arguments is not None and (record.arguments is None or _same(record, ask)) else record.arguments
 
 
-def _made(ask: Ask, outcome: Outcome) -> Step:
+def _made(ask: Ask, outcome: Outcome) -> Step | None:
     said = outcome.answer
-    ended = failed(None, said.result) if said.error else Ending(said.error)
     name = ask.name or said.name
+    kind = tool_kind(name, said.result, ask.arguments)
+    if name is None or kind is None:
+        return None
+    ended = failed(None, said.result) if said.error else Ending(said.error)
     return msgspec.structs.replace(
-        outcome.model, name=name, call_id=ask.call_id, arguments=ask.arguments, result=said.result, **ended._asdict()
+        outcome.model, kind=kind, name=name, call_id=ask.call_id, arguments=ask.arguments, result=said.result, **ended._asdict()
     )
+
+
+@lru_cache(maxsize=1024)
+def _called(name: str | None) -> str | None:
+    """What requests and records of one tool share: a hand-off is asked for as `transfer_to_b`, and told as `handoff to b`."""
+    target = _TARGET.match(name) if name else None
+    return name if target is None else "> " + _NO_WORD.sub("_", target[1]).lower()
 
 
 def _trim(session: SessionCalls, records: list[Record]) -> None:

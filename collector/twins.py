@@ -48,7 +48,7 @@ class Twins:
 
     def restore(self, tenant: str, step: Step) -> None:
         """After a restart: the ids of a recorded step."""
-        twin_key = step.call_id if step.kind is StepKind.TOOL else step.response_id
+        twin_key = step.response_id if step.kind is StepKind.LLM else step.call_id
         if twin_key:
             self._by_mark.set(hash((tenant, step.kind, twin_key)), ((step.seq, "", 0),))
 

@@ -37,6 +37,7 @@ from collector.dialects.strands import Strands
 from collector.dialects.unknown import Unknown
 from collector.dialects.values import as_text, first_id
 from collector.dialects.vercel_ai import VercelAI
+from collector.dialects.vscode_copilot import VSCodeCopilot
 from collector.telemetry_data import LogRecord, Span
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
@@ -67,6 +68,7 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     OpenInference(),
     OpenLLMetry(),
     OpenAIAgentsOtel(),
+    VSCodeCopilot(),
     MCP(),
     Strands(),
     OtelGenAI(),
@@ -134,7 +136,7 @@ def fragment_of(span: Span) -> Fragment | None:
     resource = span.resource
     if "service.namespace" in resource:
         fragment.namespace = as_text(resource["service.namespace"]) or ""
-    if fragment.session_id is None:
+    if fragment.session_id is None and fragment.of_resource:
         fragment.session_id = first_id(resource, "session.id")
     for part in fragment.parts:
         part.source, part.trace_id, part.namespace = source, span.trace_id, fragment.namespace
@@ -159,6 +161,6 @@ def fragment_of_log(record: LogRecord) -> Fragment | None:
     fragment.parent_span_id = None if fragment.supplements else record.span_id
     fragment.at_ns = record.time_ns or record.observed_ns
     fragment.namespace = as_text(record.resource.get("service.namespace")) or ""
-    if fragment.session_id is None:
+    if fragment.session_id is None and fragment.of_resource:
         fragment.session_id = first_id(record.resource, "session.id")
     return fragment

@@ -50,6 +50,8 @@ class Fragment(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Explicit session, conversation or thread id found on this very span; refused placeholders are already dropped."""
     conversation_ids: tuple[str, ...] = ()
     """Further ids of the same conversation (run id, thread id), for `Session.identifiers`."""
+    of_resource: bool = True
+    """Where nothing else does, the resource's `session.id` names the session."""
     namespace: str = ""
     """Resource attribute `service.namespace`."""
     is_root: bool = False

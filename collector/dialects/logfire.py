@@ -113,7 +113,8 @@ class Logfire(OtelGenAI):
         fragment = super().agent(span)
         if fragment.step is not None:
             target, origin = as_text(span.attributes.get("to_agent")), as_text(span.attributes.get("from_agent"))
-            fragment.step = msgspec.structs.replace(fragment.step, kind=StepKind.HANDOFF, name=target, agent=origin)
+            name = f"handoff to {target}" if target else None
+            fragment.step = msgspec.structs.replace(fragment.step, kind=StepKind.HANDOFF, name=name, agent=origin)
         return fragment
 
 

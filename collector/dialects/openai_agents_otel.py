@@ -51,8 +51,8 @@ class OpenAIAgentsOtel(OtelGenAI):
         fragment = super().translate(span)
         if operation == "agent_handoff" and fragment is not None and fragment.step is not None:
             target = as_text(first(span.attributes, "gen_ai.handoff.to_agent", "gen_ai.agent.handoff.to"))
-            name = target or span.name.removeprefix("agent_handoff").strip() or None
-            fragment.step = msgspec.structs.replace(fragment.step, kind=StepKind.HANDOFF, name=name)
+            target = target or span.name.removeprefix("agent_handoff").strip() or None
+            fragment.step = msgspec.structs.replace(fragment.step, kind=StepKind.HANDOFF, name=f"handoff to {target}" if target else None)
         return fragment
 
     def content(self, span: Span) -> Exchange:

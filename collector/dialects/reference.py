@@ -4,59 +4,105 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from collector.dialects import DIALECTS, evaluations
 
 HEADINGS: Final = ("Recognises", "Keys", "Tokens", "Session", "Turn", "Known gaps", "Versions seen", "Switch")
 PAGE: Final = Path(__file__).parent.parent.parent / "docs" / "dialects.md"
+
+
+def _pairs(prefix: str, suffixes: str) -> tuple[str, ...]:
+    return tuple(prefix + suffix for suffix in suffixes.split(" "))
+
+
 _START: Final = re.compile(rf"^({'|'.join(HEADINGS)}):")
 
-_ROWS: Final = (
-    ("OpenTelemetry openai-v2", "otel_genai"),
-    ("OpenTelemetry openai-agents-v2", "openai_agents_otel"),
-    ("VS Code Copilot Chat", "otel_genai"),
-    ("Anthropic SDK", "anthropic_sdk"),
-    (
-        "OpenInference: LangChain, LangGraph (Python, JS), OpenAI Agents (Python, JS), LlamaIndex, CrewAI, agno, smolagents, DSPy",
-        "openinference",
-    ),
-    ("OpenLLMetry (Traceloop): OpenAI, Anthropic, LangChain, OpenAI Agents, CrewAI, MCP; LangGraph JS", "openllmetry"),
-    ("OpenLIT", "openlit"),
-    ("Pydantic AI, formats 1 to 6", "pydantic_ai"),
-    ("Logfire: OpenAI, Anthropic, OpenAI Agents", "logfire"),
-    ("LangSmith", "langsmith"),
-    ("Langfuse (Python 3 and 5, JS)", "langfuse"),
-    ("MLflow", "mlflow"),
-    ("Strands Agents", "strands"),
-    ("Google ADK", "google_adk"),
-    ("Microsoft Agent Framework", "agent_framework"),
-    ("Microsoft AutoGen", "autogen"),
-    ("Haystack", "haystack"),
-    ("LiteLLM proxy", "litellm"),
-    ("Vercel AI SDK 4 to 7", "vercel_ai"),
-    ("Mastra", "mastra"),
-    ("MCP client and server", "mcp"),
-    ("Claude Code", "claude_code"),
-    ("Codex CLI", "codex_cli"),
-    ("Gemini CLI", "gemini_cli"),
-    ("Qwen Code", "qwen_code"),
-    ("GitHub Copilot CLI", "copilot_cli"),
-    ("OpenCode", "opencode"),
-    ("OpenClaw", "openclaw"),
-    ("Goose", "goose"),
-)
 
-_HAYSTACK: Final = (
-    "two spans a run; calls stand only in the text of the run's output, which cannot be told from those of another "
-    "instrumentation beside it. Use Haystack's own tracing"
+class Framework(NamedTuple):
+    """A row of the table: what the reader calls it, the dialect that reads it, the recorded pairs that tests hold it to."""
+
+    title: str
+    dialect: str
+    pairs: tuple[str, ...]
+
+
+FRAMEWORKS: Final = (
+    Framework("OpenTelemetry openai-v2", "otel_genai", _pairs("openai-sdk__otel-v2-", "2025 latest latest-responses old")),
+    Framework("OpenTelemetry openai-agents-v2", "openai_agents_otel", ("openai-agents__otel-v2",)),
+    Framework("Anthropic SDK", "anthropic_sdk", ("anthropic-sdk__native", "anthropic-sdk__native-content")),
+    Framework("OpenInference: OpenAI SDK", "openinference", ("openai-sdk__openinference", "openai-sdk__openinference-responses")),
+    Framework("OpenInference: Anthropic SDK", "openinference", ("anthropic-sdk__openinference", "anthropic-sdk__openinference-stream")),
+    Framework(
+        "OpenInference: LangChain, LangGraph (Python)", "openinference", _pairs("langchain__openinference", " -stream -genai-semconv")
+    ),
+    Framework("OpenInference: LangGraph JS", "openinference", ("langgraph-js",)),
+    Framework("OpenInference: OpenAI Agents (Python)", "openinference", _pairs("openai-agents__openinference", " -chat")),
+    Framework("OpenInference: OpenAI Agents JS", "openinference", ("openai-agents-js",)),
+    Framework("OpenInference: LlamaIndex", "openinference", ("llamaindex__openinference",)),
+    Framework("OpenInference: CrewAI", "openinference", ("crewai__openinference",)),
+    Framework("OpenInference: agno", "openinference", ("agno__openinference",)),
+    Framework("OpenInference: DSPy", "openinference", ("dspy__openinference",)),
+    Framework("OpenInference: smolagents", "smolagents", ("smolagents__openinference",)),
+    Framework("OpenInference: Haystack", "haystack_openinference", ("haystack__openinference",)),
+    Framework("OpenLLMetry: OpenAI SDK", "openllmetry", _pairs("openai-sdk__openllmetry", " -2025 -responses")),
+    Framework("OpenLLMetry: Anthropic SDK", "openllmetry", _pairs("anthropic-sdk__openllmetry", " -stream")),
+    Framework("OpenLLMetry: LangChain, LangGraph", "openllmetry", _pairs("langchain__openllmetry", " -raw -2025")),
+    Framework("OpenLLMetry: OpenAI Agents", "openllmetry", _pairs("openai-agents__openllmetry", " -raw")),
+    Framework("OpenLLMetry: CrewAI", "openllmetry", ("crewai__openllmetry",)),
+    Framework("OpenLLMetry: MCP", "openllmetry", ("mcp__openllmetry",)),
+    Framework("OpenLIT", "openlit", ("openai-sdk__openlit", "anthropic-sdk__openlit")),
+    Framework(
+        "Pydantic AI, formats 1 to 6",
+        "pydantic_ai",
+        (
+            *_pairs("pydantic-ai__native-", "v2 v3 v4 v5 v5-anthropic v5-mixed v6"),
+            *_pairs("pydantic-ai__", "old1.0-v1-logs old1.0-v2 old1.0-v3 logfire logfire-scrub"),
+        ),
+    ),
+    Framework(
+        "Logfire: OpenAI, Anthropic, OpenAI Agents", "logfire", ("openai-sdk__logfire", "anthropic-sdk__logfire", "openai-agents__logfire")
+    ),
+    Framework("LangSmith", "langsmith", ("langchain__langsmith-otel",)),
+    Framework("Langfuse (Python 3 and 5, JS)", "langfuse", ("langfuse__native-v5", "langchain__langfuse", "langfuse-js")),
+    Framework("MLflow", "mlflow", ("mlflow__openai", "langchain__mlflow", "mlflow__openai-genai-semconv")),
+    Framework("Strands Agents", "strands", _pairs("strands__native", " -2025 -latest-spanattrs")),
+    Framework("Google ADK", "google_adk", _pairs("google-adk__native-", "2025 litellm litellm-latest schema-v1")),
+    Framework("Microsoft Agent Framework", "agent_framework", _pairs("agent-framework__native", " -responses")),
+    Framework("Microsoft AutoGen", "autogen", ("autogen__native",)),
+    Framework("Haystack's own tracing", "haystack", ("haystack__native",)),
+    Framework("LiteLLM proxy", "litellm", _pairs("litellm-proxy__otel", " -latest")),
+    Framework("Vercel AI SDK 4 to 7", "vercel_ai", _pairs("vercel-ai-", "v4 v5 v5__anthropic v6 v6__openinference v7")),
+    Framework("Mastra", "mastra", ("mastra",)),
+    Framework("MCP client and server", "mcp", ("mcp__native",)),
+    Framework("Claude Code", "claude_code", ("claude-code",)),
+    Framework("Codex CLI", "codex_cli", ("codex-cli",)),
+    Framework("Gemini CLI", "gemini_cli", ("gemini-cli",)),
+    Framework("Qwen Code", "qwen_code", ("qwen-code",)),
+    Framework("GitHub Copilot CLI", "copilot_cli", ("copilot-cli",)),
+    Framework("VS Code Copilot Chat", "vscode_copilot", ()),
+    Framework("OpenCode", "opencode", ("opencode",)),
+    Framework("OpenClaw", "openclaw", ()),
+    Framework("Goose", "goose", ()),
 )
+"""A framework without pairs was never recorded: it is read from its documentation."""
+
 UNKNOWN: Final = (
-    ("Haystack through OpenInference", "model and tool calls", _HAYSTACK),
+    ("Haystack through OpenInference", "times of calls; a run that failed", "calls stand only in the output of the run"),
+    ("agno through OpenInference", "reasoning tokens", "stand only in the history of later calls"),
+    ("DSPy through OpenInference", "tokens", "not sent"),
+    ("LangChain through OpenLLMetry of 2025", "reasoning tokens", "not sent"),
+    ("Strands of 2025", "cached and reasoning tokens", "not sent"),
+    ("AI SDK 5 with OpenAI", "cached and reasoning tokens", "not sent"),
+    ("MLflow with GenAI conventions", "cached and reasoning tokens", "not sent"),
+    ("A call asked for last", "that it was made", "no record and no later prompt tells of it"),
     ("LlamaIndex through OpenInference", "tokens", "not sent while streaming, its default. Such calls are unmetered"),
-    ("LangChain through MLflow", "reasoning tokens", "only in the state of the graph's node, not on the model call"),
     ("openai-v2, Responses API", "everything", "the instrumentation sends no spans for it"),
-    ("OpenLIT without content", "tools", "neither messages nor tool spans are sent"),
+    (
+        "OpenLIT without content",
+        "whether tools were called",
+        "one call asked for is named; no prompts, no tool spans",
+    ),
     ("OpenLLMetry decorators without content", "names of tools", "a decorated function may be a tool or dispatch to tools"),
     ("OpenLLMetry for CrewAI", "hidden tools", "no tool spans: calls show through the next prompt"),
     ("Claude Code", "tool calls that its validation rejects", "no record of them; raw API bodies are not read"),
@@ -95,7 +141,7 @@ def page() -> str:
         "| framework | tokens | session | unknown | switch to turn on |",
         "|---|---|---|---|---|",
         *(f"| [{title}](#{name}) | {_cell(known[name], 'Tokens')} | {_cell(known[name], 'Session')} "
-          f"| {_cell(known[name], 'Known gaps')} | {_cell(known[name], 'Switch')} |" for title, name in _ROWS),
+          f"| {_cell(known[name], 'Known gaps')} | {_cell(known[name], 'Switch')} |" for title, name, _ in FRAMEWORKS),
         "",
         "## What stays unknown, and why",
         "",

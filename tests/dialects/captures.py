@@ -15,23 +15,15 @@ from collector.telemetry_data import LogRecord, Span
 from detectors.model import Step
 from tests.core.agents import Run
 
-FOLDER = Path(__file__).parent.parent / "captures"
+FOLDER = Path(__file__).parent / "golden"
 SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/*/facts.json"))
 _SIGNALS: dict[str, Signal] = {"traces": "traces", "logs": "logs"}
 _ENCODINGS: dict[str, Encoding] = {"pb": "protobuf", "json": "json"}
-_LEFT_OUT = {
-    "seq",
-    "session",
-    "started_ns",
-    "ended_ns",
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "dialect",
-    "service_name",
-    "service_instance",
-    "asks",
-}
+_EXACT = (
+    "kind", "name", "agent", "provider", "model", "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens",
+    "reasoning_tokens", "cost_basis", "finish_reasons", "error", "error_class", "call_id", "dialect",
+)  # fmt: skip
+_SHOWN = 60
 
 
 def name_of(folder: Path) -> str:
@@ -60,11 +52,6 @@ def fragments(folder: Path) -> list[Fragment]:
     return [fragment for fragment in found if fragment is not None]
 
 
-def assembled(folder: Path) -> list[Step]:
-    """The steps that the recorded requests come to, in order of time."""
-    return steps(Run().send_each(*requests(folder)))
-
-
 def steps(run: Run) -> list[Step]:
     """Every step that counts at the end, in order of time."""
     return sorted(steps_of(run.events), key=lambda step: (step.started_ns, step.ended_ns, step.span_id, step.call_id or ""))
@@ -76,33 +63,28 @@ def facts(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _short(value: Any) -> Any:
-    return value if not isinstance(value, str) or len(value) <= 120 else f"{value[:100]}… ({len(value)})"
+def outcome(run: Run) -> list[dict[str, Any]]:
+    """The steps that stand at the end, each with the facts that must be exact and without what is absent."""
+    found = []
+    for step in steps(run):
+        told = {field: getattr(step, field) for field in _EXACT if getattr(step, field) not in (None, (), "")}
+        told["session"] = run.assembler.survivor(step.session).session_id
+        told["cost_usd"] = None if step.cost_usd is None else str(step.cost_usd)
+        told |= {field: _short(getattr(step, field)) for field in ("arguments", "result")}
+        found.append({field: value for field, value in told.items() if value is not None})
+    return found
 
 
-def summary(fragment: Fragment) -> dict[str, Any]:
-    """A fragment without its ids and times, and without what is absent."""
-    step = fragment.step
-    found = {} if step is None else {field: _short(getattr(step, field)) for field in step.__struct_fields__ if field not in _LEFT_OUT}
-    found |= {
-        "session_id": fragment.session_id,
-        "supplements": bool(fragment.supplements) or None,
-        "root": fragment.is_root or None,
-        "twin": fragment.twin_key is not None or None,
-        "asks": [[ask.name, ask.arguments] for ask in fragment.asks],
-        "answers": [[_short(answer.result), answer.error] for answer in fragment.answers],
-        "joins": len(fragment.joins) or None,
-        "schemas": [tool for tool, _ in fragment.tool_schemas],
-    }
-    return {key: value for key, value in found.items() if value not in (None, [], ()) or value is False}
+def _short(value: str | None) -> str | None:
+    return value if value is None or len(value) <= _SHOWN else value[:_SHOWN] + "…"
 
 
 def written(found: list[dict[str, Any]]) -> str:
-    """One fragment a line, so that a diff shows which changed."""
-    return "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False, default=list) for item in found) + "\n]\n"
+    """One step a line, so that a diff shows which changed."""
+    return "[\n" + ",\n".join(json.dumps(item, ensure_ascii=False, default=str) for item in found) + "\n]\n"
 
 
 if __name__ == "__main__":
     for scenario in SCENARIOS:
-        (scenario / "expected.json").write_text(written([summary(fragment) for fragment in fragments(scenario)]))
+        (scenario / "expected.json").write_text(written(outcome(Run().send_each(*requests(scenario)))))
     sys.stdout.write(f"{len(SCENARIOS)} written\n")

@@ -218,3 +218,41 @@ def test_a_session_id_in_pythons_repr() -> None:
     told = repr({"session_id": "session-1234", "headers": {"a": None, "b": ("c",)}})
     assert said(made({"gen_ai.request.model": "m", "metadata.requester_metadata": told}, scope="litellm")).session_id == "session-1234"
     assert said(made({"gen_ai.request.model": "m", "metadata.requester_metadata": told[:-9]}, scope="litellm")).session_id is None
+
+
+# VS Code Copilot Chat, from its documentation
+
+
+def vscode() -> list[Span]:
+    """A window's resource names a session that is none; tools bear no conversation."""
+    window = {"service.name": "copilot-chat", "session.id": "window-1234567"}
+    ids = {"gen_ai.conversation.id": "conversation-1", "gen_ai.provider.name": "github"}
+    chat = made({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "copilot_chat.debug_name": "agent", **ids, **TOKENS,
+                 "gen_ai.usage.cache_read.input_tokens": 40, "gen_ai.usage.reasoning_tokens": 5, "gen_ai.response.id": "chatcmpl-123456"},
+                name="chat gpt-4o", span_id="b" * 16, parent="a" * 16, resource=window)  # fmt: skip
+    tool = made({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "readFile", "gen_ai.tool.call.id": "call_12345678",
+                 "error.type": "FileNotFound"}, name="execute_tool readFile", span_id="c" * 16, parent="a" * 16, resource=window, at=2)  # fmt: skip
+    hook = made(
+        {"gen_ai.operation.name": "execute_hook"}, name="execute_hook", span_id="d" * 16, parent="a" * 16, resource=window, status_code=2
+    )
+    agent = made({"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "copilot", "copilot_chat.turn_count": 1, **ids,
+                  "gen_ai.usage.input_tokens": 100}, name="invoke_agent copilot", resource=window, lasts=9)  # fmt: skip
+    return [chat, tool, hook, agent]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_vscode_copilot(turned: bool) -> None:
+    window = {"service.name": "copilot-chat", "session.id": "window-1234567"}
+    details: dict[str, Any] = {"event.name": "gen_ai.client.inference.operation.details", "gen_ai.operation.name": "chat", **TOKENS,
+                               "gen_ai.request.model": "gpt-4o", "gen_ai.response.id": "chatcmpl-123456"}  # fmt: skip
+    logs = [
+        record(details, at=1, resource=window),
+        record({"event.name": "copilot_chat.tool.call", "gen_ai.tool.name": "readFile", "success": False}, at=3, resource=window),
+        record({"event.name": "copilot_chat.session.start", "session.id": "window-1234567"}, resource=window),
+    ]
+    items: list[Span | LogRecord] = [*vscode(), *logs]
+    steps, assembler = final(*(reversed(items) if turned else items))
+    assert {one.dialect for one in steps} == {"vscode_copilot"}
+    assert [(one.input_tokens, one.cached_input_tokens, one.reasoning_tokens) for one in of(StepKind.LLM, steps)] == [(100, 40, 5)]
+    assert [(one.name, one.error, one.error_type) for one in of(StepKind.TOOL, steps)] == [("readFile", True, "FileNotFound")]
+    assert {assembler.survivor(one.session).session_id for one in steps} == {"conversation-1"}
