@@ -134,7 +134,7 @@ class Sessions(Section):
 
     idle_timeout: Duration = Field(default=1800.0, description="Silence after which a session is idle.")
     max_live: Count = Field(
-        default=100_000,
+        default=50_000,
         description="Sessions followed at once. Above it those whose root ended, then the longest silent, are set aside until they speak.",
     )
     max_bytes: Size = Field(
