@@ -44,6 +44,8 @@ class PingPongConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Share of an utterance's substance that may be new, 0–1, for it to be idle."""
     few_news: Annotated[int, Meta(ge=0, le=20)] = 3
     """New words up to which a short utterance is idle, whatever their share."""
+    errand_words: Annotated[int, Meta(ge=1, le=50)] = 3
+    """Words not heard before from which what is asked is another errand, where neither a figure nor the answer says so."""
     setback: Annotated[float, Meta(ge=0, le=20)] = 1.0
     """Idle moves that one move with something to say makes up for."""
     failed_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -80,11 +82,11 @@ class PingPong(Detector[PingPongConfig]):
 
     **When it is wrong.** It fires on a long exchange whose progress does not show in words: agents that agree for many
     rounds before one of them acts. It misses a circle whose every turn names something new, and one that runs through
-    sessions not known to belong together. An errand with a subject not heard before starts the count anew, as in
-    hub-and-spoke delegation, and so does a tool that brings something.
+    sessions not known to belong together. An errand about something not heard before starts the count anew, as in hub-and-spoke
+    delegation, and so does a tool that brings something; so a circle whose requests each bring a figure is missed too.
 
     **Parameters** (`Config`): `warn_idle_moves`, `critical_idle_moves`, `halt_idle_moves`, `setback` (moves, summed),
-    `max_news`, `failed_weight` (shares, 0–1), `few_news` (words), `warn_moves_without_content` (moves),
+    `max_news`, `failed_weight` (shares, 0–1), `few_news`, `errand_words` (words), `warn_moves_without_content` (moves),
     `warn_tool_calls_without_content`, `warn_tool_calls_of_equal_sizes`, `min_equal_sizes`, `critical_tool_calls`,
     `halt_tool_calls` (calls).
 
@@ -95,7 +97,7 @@ class PingPong(Detector[PingPongConfig]):
     ...          "Happy to go on ring you have a schema.", "As said, the schema should come from you.", "It is your call, the schema."]
     >>> talk = [agent(("coder", "planner")[n % 2], turns[n % 6 - 1], turns[n % 6]) for n in range(12)]
     >>> [(step.seq, signal.severity.value, signal.halt_eligible) for step, signal in run(PingPong, session(*talk))]
-    [(7, 'warning', False), (8, 'critical', False), (11, 'critical', True)]
+    [(7, 'warning', False), (9, 'critical', False), (11, 'critical', True)]
 
     A manager and a writer, each time about something else:
 
@@ -178,7 +180,7 @@ class PingPong(Detector[PingPongConfig]):
             self._moves = deque(maxlen=_MOVES)
         config = self.config
         ask, answer = substance(asked) if asked else frozenset(), substance(answered)
-        errand = ask.difference(asks, *self._answers)
+        errand = self._errand(ask.difference(asks, *self._answers), answer)
         if len(asks) < _ASKED:
             asks |= ask
         self._answers = (*self._answers[-1:], answer)
@@ -198,6 +200,10 @@ class PingPong(Detector[PingPongConfig]):
         else:
             self._idle = max(0.0, self._idle - config.setback)
         return self._talk(self._moves)
+
+    def _errand(self, new: frozenset[str], answer: frozenset[str]) -> bool:
+        """Whether what was asked is about something else than before: a word or two that nobody takes up are only other words for it."""
+        return len(new) >= self.config.errand_words or any(map(is_figure, new)) or not new.isdisjoint(answer)
 
     def _idleness(self, news: int, said: int, *, figures: bool) -> float:
         if figures:

@@ -28,6 +28,8 @@ _VOLATILE: Final = re.compile(
     """,
     re.VERBOSE,
 )
+_FITS: Final = re.compile(r"(\b\w*(?:score|distance)\\*[\"']?\s*[:=]\s*)-?\d+\.\d+")
+"""How well a hit fits, with what names it."""
 _HEX_ALIKE: Final = bytes(ord("h") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
 _EIGHT_HEX: Final = b"h" * 8
 """With `_HEX_ALIKE`: what a UUID, a hash or seconds since the epoch cannot do without."""
@@ -82,9 +84,21 @@ def mask(text: str) -> str:
 
     >>> mask("job 7 took 31 ms at 2026-03-02T00:54:04.628Z")
     'job 7 took ~ at ~'
+
+    How well each of several hits fits a question changes with the question; a single score may be what somebody works on.
+
+    >>> mask('[{"doc": "a", "score": 0.81}, {"doc": "b", "score": 0.4}]'), mask('{"score": 0.81}')
+    ('[{"doc": "a", "score": ~}, {"doc": "b", "score": ~}]', '{"score": 0.81}')
     """
     lowered = text.lower()
+    if lowered.count("score") > 1 or lowered.count("distance") > 1:
+        lowered = _mask_fits(lowered)
     return _VOLATILE.sub("~", lowered) if _may_be_volatile(lowered) else lowered
+
+
+def _mask_fits(text: str) -> str:
+    masked, hits = _FITS.subn(r"\1~", text)
+    return masked if hits > 1 else text
 
 
 def _may_be_volatile(text: str) -> bool:
