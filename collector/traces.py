@@ -87,7 +87,7 @@ class Trace(msgspec.Struct, gc=False):
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of what the assembler remembers. Beyond them the oldest is forgotten: late facts then arrive too late.
 
-    Bytes of each are in docs/adr/013-memory-of-the-assembler.md.
+    Bytes of each are in docs/adr/015-memory-of-the-assembler.md.
     """
 
     traces: int = 100_000

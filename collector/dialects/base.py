@@ -37,8 +37,8 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Fragment(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """What a dialect made of one span or log record.
 
-    `step` has `seq` 0 and session UNASSIGNED, no cost and no context window: those are filled in later. It is None for a
-    span that is no step but says who it belongs to.
+    `step` has `seq` 0 and session UNASSIGNED, no cost and no context window: the assembler fills them in, in place, so it must
+    be made for this fragment alone. It is None for a span that is no step but says who it belongs to.
     """
 
     step: Step | None = None
