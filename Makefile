@@ -26,6 +26,10 @@ bench: $(VENV)
 generate: $(VENV)
 	$(BIN)/overcurrent generate .
 
+docs: $(VENV)
+	$(BIN)/python -m collector.dialects.reference
+	$(BIN)/python -m collector.handbook
+
 system-packages:
 	@./scripts/system-packages
 
