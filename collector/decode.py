@@ -4,6 +4,7 @@ Everything a sender can get wrong ends in one of two ways: the whole request is 
 claim to be), or one item is `Rejected` with a reason of `REASONS` and the rest of the request is kept.
 """
 
+import logging
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -14,6 +15,8 @@ from collector.model import Request
 from collector.telemetry_data import Decoded
 
 __all__ = ["REASONS", "decode"]
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS_FROM: Final = 64 * 1024
 """Bytes of a request from which decoding by columns is cheaper: it costs more to set up and less per span."""
@@ -28,4 +31,8 @@ def decode(request: Request) -> Decoded:
             return decode_columns.traces(request.body)
         except (ValueError, DecodeError):
             pass  # Read message by message, it either is understood after all, or what is wrong with it is said.
+        except (KeyboardInterrupt, SystemExit, MemoryError):
+            raise
+        except BaseException as error:  # noqa: BLE001 — a panic of the native library is no Exception, and would end the ingest thread
+            logger.error("decoding by columns failed over a request, which is read message by message: %s", type(error).__name__)  # noqa: TRY400 — the text may hold data
     return decode_protobuf.SIGNALS[request.signal](request.body)

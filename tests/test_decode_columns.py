@@ -157,3 +157,19 @@ def test_a_resource_sent_again_is_the_same_object() -> None:
     first, second = (decode(Request(signal="traces", encoding="protobuf", body=large(request))) for _ in range(2))
     assert first.spans[0].resource == {"service.name": "a"}
     assert first.spans[0].resource is second.spans[0].resource
+
+
+class Panic(BaseException):
+    """As a native library raises it: no Exception."""
+
+
+@pytest.mark.parametrize("error", [Panic("out of bounds"), IndexError("out of bounds")], ids=lambda error: type(error).__name__)
+def test_a_failure_of_the_native_library_is_no_failure_of_ours(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: bytes) -> Decoded:
+        raise error
+
+    monkeypatch.setattr(decode_columns, "traces", fails)
+    request = ExportTraceServiceRequest()
+    add_span(request).attributes.add(key="long", value=AnyValue(string_value="x" * 100_000))
+    body = request.SerializeToString()
+    assert decode(Request(signal="traces", encoding="protobuf", body=body)) == walked(body)
