@@ -122,8 +122,8 @@ class PingPong(Detector[PingPongConfig]):
 
     def __init__(self, config: PingPongConfig) -> None:
         super().__init__(config)
-        self._parties: dict[str, set[str]] | None = None
-        """What each party has been asked."""
+        self._parties: dict[str, set[str] | None] | None = None
+        """What each party has been asked, once there are two."""
         self._answers: tuple[frozenset[str], ...] = ()
         """The last two."""
         self._handed_in_words = False
@@ -168,14 +168,16 @@ class PingPong(Detector[PingPongConfig]):
     def _turn(self, step: Step, party: str, asked: str | None, answered: str, features: StepFeatures) -> Answer:
         if self._parties is None:
             self._parties = {}
-        asks = self._parties.get(party)
-        known = asks is not None
-        if asks is None:
-            asks = set()
-            if len(self._parties) < _PARTIES:
-                self._parties[party] = asks
+        known = party in self._parties
+        if not known and len(self._parties) < _PARTIES:
+            self._parties[party] = None
         if len(self._parties) < 2:
             return None  # one agent is no exchange, and most sessions have one
+        asks = self._parties.get(party)
+        if asks is None:
+            asks = set()
+            if party in self._parties:
+                self._parties[party] = asks
         if self._moves is None:
             self._moves = deque(maxlen=_MOVES)
         config = self.config
