@@ -19,8 +19,11 @@ from detectors.plan import BASELINE, GONE, HALT, Gone, plan_of
 _ORDINALS: Final = 512
 """Steps whose number in the session is remembered."""
 
-_NUMBER_BYTES: Final = 100
-"""What detectors keep of each step, on average, and its number."""
+_NUMBER_BYTES: Final = 10
+"""What the number of a step takes."""
+_PROOF_BYTES: Final = 12_000
+"""What detectors keep as proof once something is wrong, on average."""
+
 _NONE: Final[frozenset[str]] = frozenset()
 _NO_VERSIONS: Final = Versions()
 _DEFAULTS: Final[Mapping[str, Any]] = {}
@@ -188,7 +191,7 @@ class DetectorHost:
 
     def weight(self) -> int:
         """Bytes that what is remembered of the session takes, roughly, beyond what a host takes before its first step."""
-        return self._features.weight() + _NUMBER_BYTES * len(self._recent)
+        return self._features.weight() + _NUMBER_BYTES * len(self._recent) + (_PROOF_BYTES if self._records else 0)
 
     def _forget(self) -> None:
         """Drops what detectors remember, and closes every episode."""
@@ -204,7 +207,7 @@ class DetectorHost:
         return made
 
     def _number(self, seq: int) -> None:
-        if seq > self._last_seq:  # on the way of every step: `max` takes twice as long
+        if seq > self._last_seq:  # noqa: PLR1730 — on the way of every step, and `max` takes three times as long
             self._last_seq = seq
         self.numbered += 1
         recent = self._recent
