@@ -7,6 +7,7 @@ older events and LangChain's serialised messages.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -159,13 +160,22 @@ _items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 def numbered(attributes: Attributes, prefix: str, infix: str) -> list[dict[str, Any]]:
     """Fields of messages out of keys `<prefix>N<infix><field>`, in order of N."""
     by_index: dict[int, dict[str, Any]] = {}
-    length = len(prefix)
     for key, value in attributes.items():
         if key.startswith(prefix):
-            number, _, field = key[length:].partition(infix)
-            if field and number.isdecimal() and len(number) < 6 and len(by_index) < MAX_MESSAGES:
-                by_index.setdefault(int(number), {})[field] = value
+            place = (_known_place if len(key) < _KEY_CHARS else _place)(key, prefix, infix)
+            if place is not None and len(by_index) < MAX_MESSAGES:
+                by_index.setdefault(place[0], {})[place[1]] = value
     return [by_index[index] for index in sorted(by_index)]
+
+
+def _place(key: str, prefix: str, infix: str) -> tuple[int, str] | None:
+    number, _, field = key[len(prefix) :].partition(infix)
+    return (int(number), field) if field and number.isdecimal() and len(number) < 6 else None
+
+
+_KEY_CHARS: Final = 128
+_known_place: Final = lru_cache(maxsize=8192)(_place)
+"""The same keys come with every call of a session. Longer ones are not remembered."""
 
 
 def last_asks(value: Any) -> tuple[ToolAsk, ...]:
