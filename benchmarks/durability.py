@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import duckdb
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from benchmarks.load import Mix, Recycled, build
@@ -26,6 +25,8 @@ from benchmarks.logs import LogRequest, LogSession
 from benchmarks.report import Cell, Table, progress
 from benchmarks.sending import Load, sender
 from benchmarks.service import Service
+from collector.store.duckdb import DuckDBStore
+from collector.store.partitions import opened
 
 _SPAN_SENDERS: Final = 3
 _RECORDS: Final = 20
@@ -86,14 +87,14 @@ def _keys(items: list[_Item]) -> tuple[set[tuple[str, str]], set[tuple[str, int]
 
 
 def _stored(path: Path) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, int]]]:
-    with duckdb.connect(str(path)) as store:
-        spans = store.execute("SELECT trace_id, span_id, count(*) FROM spans GROUP BY ALL").fetchall()
-        logs = store.execute(
-            """SELECT attributes->>'$."session.id"', CAST(attributes->>'$."event.sequence"' AS BIGINT), count(*) FROM logs GROUP BY ALL"""
-        ).fetchall()
+    with opened(path) as connection:
+        spans = connection.execute("SELECT trace_id, span_id, count(*) FROM spans GROUP BY ALL").fetchall()
+    store = DuckDBStore(path)
+    logs = [json.loads(record["attributes"]) for record in store.logs()]
+    store.close()
     return (
         Counter({(str(trace), str(span)): int(count) for trace, span, count in spans}),
-        Counter({(str(session), int(sequence)): int(count) for session, sequence, count in logs}),
+        Counter((str(said["session.id"]), int(said["event.sequence"])) for said in logs),
     )
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-import duckdb
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -26,6 +25,7 @@ from benchmarks.load import Mix, put
 from benchmarks.report import Cell, Table, progress
 from benchmarks.sending import Load, LoadProcess, percentiles_ms, sender
 from benchmarks.service import Service
+from collector.store.partitions import opened
 
 RATES: Final = (0, 2_000, 10_000)
 _DETECTOR: Final = "exact_loop"
@@ -168,7 +168,7 @@ def _read(data: Path, probes: list[_Probe], webhooks: Webhooks) -> _Latencies:
             str(key).rpartition("/")[2]: int(at) for key, at in control.execute("SELECT session, min(requested_ns) FROM halts GROUP BY 1")
         }
     control.close()
-    with duckdb.connect(str(data / "telemetry.duckdb"), read_only=True) as store:
+    with opened(data / "telemetry.duckdb") as store:
         for probe in probes:
             verdict_ns, came_ns = halts.get(probe.session), webhooks.came_ns.get(probe.session)
             if verdict_ns is None or came_ns is None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-import duckdb
 import httpx2
 import psutil
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+
+from collector.store.partitions import opened
 
 PATIENCE_S: Final = 600.0
 """How long a start may take: with tens of millions of spans stored it is part of what is measured."""
@@ -202,10 +203,10 @@ class Stored(NamedTuple):
 def stored(data: Path) -> Stored:
     """Counts what is in the store. The service must not run."""
     path = data / "telemetry.duckdb"
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with opened(path) as connection:
         row = connection.execute(
             "SELECT (SELECT count(*) FROM spans), (SELECT count(*) FROM (SELECT DISTINCT tenant, trace_id, span_id FROM spans)), "
-            "(SELECT count(*) FROM events WHERE kind = 'step')"
+            "(SELECT sum(steps) FROM blocks)"
         ).fetchone()
     spans, distinct, steps = row if row is not None else (0, 0, 0)
-    return Stored(int(spans), int(distinct), int(steps), sum(file.stat().st_size for file in data.iterdir() if file.is_file()))
+    return Stored(int(spans), int(distinct), int(steps), sum(file.stat().st_size for file in data.rglob("*") if file.is_file()))

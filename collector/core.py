@@ -47,7 +47,7 @@ RESTORED_AT_WORK = 1_000
 """How many of the sessions that were at work are made again at start, so that their silence is noticed."""
 OWED = 10_000
 """Findings and merges that may wait for a control store that refuses."""
-EXPIRE_EVERY_NS = 3_600 * 10**9
+EXPIRE_EVERY_NS = 60 * 10**9
 
 
 class Core:
@@ -76,7 +76,7 @@ class Core:
             data_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"storage.data_dir: cannot make {data_dir}: {error.strerror}") from error
-        self.store = DuckDBStore(data_dir / "telemetry.duckdb")
+        self.store = DuckDBStore(data_dir / "telemetry.duckdb", max_bytes=config.storage.max_bytes)
         try:
             self.control = ControlStore(data_dir / "control.sqlite")
         except OvercurrentError:
@@ -85,7 +85,7 @@ class Core:
         self.index = SessionIndex(self.control.database)
         self.prices = prices_of(config)
         self.policy = ConfiguredPolicy(config, prices_version=self.prices.version, on_error=self._detector_failed)
-        self.history = RecordedHistory(self.store, self._known, self.index.get)
+        self.history = RecordedHistory(self.store, self._known, self.index.since, self.index.get)
         self.snapshot = Snapshot()
         self.readiness = Readiness()
         self._snapshot_at = 0.0
@@ -137,9 +137,8 @@ class Core:
         told = [one for kind in FLEET_DETECTORS for one in self.store.findings(FindingQuery(detector=kind.name, limit=1_000))]
         findings = self.sessions.fleets.restore(self._tail, told)
         at_work = [session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)]
-        for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS), *at_work]:
-            survivor = self.pipeline.assembler.survivor(key)
-            findings += self.sessions.restore(survivor)
+        keys = [self.pipeline.assembler.survivor(key) for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS), *at_work]]
+        findings += [finding for key in self.history.in_turn(keys) for finding in self.sessions.restore(key)]
         if findings:
             self.store.append_findings(findings)
         # A crash between a merge's commit and the control store leaves a halt with the session that is gone.
@@ -238,7 +237,7 @@ class Core:
         pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
         if now_ns / 1e9 - self._snapshot_at >= pause:
             self._snapshot_at = now_ns / 1e9
-            self.snapshot = gauges(self.sessions, self.control, self.policy, watermark_ns=self.pipeline.watermark.at_ns, now_ns=now_ns)
+            self.snapshot = gauges(self.sessions, self.control, self.policy, self.store.size(), self.pipeline.watermark.at_ns, now_ns)
 
     def _let_time_pass(self, now_ns: int) -> None:
         if self.readiness.failing(TELEMETRY):  # nobody may send while it is not ready, so it finds out by itself
@@ -249,7 +248,7 @@ class Core:
             self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])
         if now_ns - self._expired_ns >= EXPIRE_EVERY_NS:
             self._expired_ns = now_ns
-            self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9)
+            self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9, self.config.storage.max_bytes)
 
     def _write_down(self, _: int) -> None:
         self._act()

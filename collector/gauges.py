@@ -19,7 +19,9 @@ def open_findings(sessions: Sessions) -> Iterator[Finding]:
     yield from sessions.fleets.open()
 
 
-def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, *, watermark_ns: int, now_ns: int) -> Snapshot:
+def gauges(
+    sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, storage_bytes: int, watermark_ns: int, now_ns: int
+) -> Snapshot:
     """Counts live sessions, open findings and halts."""
     states: Counter[tuple[str, str]] = Counter()
     findings: Counter[OpenFindings] = Counter()
@@ -56,6 +58,7 @@ def gauges(sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, 
             for quantile, value in (("0.5", spread.p50), ("0.95", spread.p95), ("0.99", spread.p99))
         },
         halts={state.value: count for state, count in control.counts().items()},
+        storage_bytes=storage_bytes,
         webhook_outbox=control.outbox_size(),
         watermark_lag_seconds=max(0.0, (now_ns - watermark_ns) / 1e9) if watermark_ns else None,
     )

@@ -176,6 +176,7 @@ def test_gauges_are_what_the_snapshot_says_at_that_scrape() -> None:
         session_steps_max={"research": 40},
         context_utilization_ratio_max={"research": 0.81},
         halts={"delivered": 1},
+        storage_bytes=5 * 2**20,
         webhook_outbox=2,
         webhook_outbox_oldest_seconds=9.0,
         watermark_lag_seconds=3.5,
@@ -194,6 +195,7 @@ def test_gauges_are_what_the_snapshot_says_at_that_scrape() -> None:
         assert value(registry, "context_utilization_ratio_max", agent_type="research") == pytest.approx(0.81 * expected)
         assert value(registry, "halts", state="delivered") == expected
         assert value(registry, "sessions_live") == 3 * expected
+        assert value(registry, "storage_bytes") == 5 * 2**20 * expected
         assert value(registry, "webhook_outbox") == 2 * expected
         states.pop(0) if len(states) > 1 else None
     assert value(registry, "events_watermark_lag_seconds") == 3.5

@@ -80,11 +80,14 @@ class Store(Protocol):
     def findings(self, query: FindingQuery) -> list[Finding]:
         """The newest emission of each matching finding, newest first."""
 
-    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
-        """(finding id, severity, halt_eligible) of every emission for these very sessions."""
+    def emissions(self, sessions: Iterable[SessionKey], *, after_seq: int = 0) -> set[tuple[str, str, bool]]:
+        """(finding id, severity, halt_eligible) of every emission for these very sessions at a step after `after_seq`."""
 
-    def expire(self, before_ns: int) -> int:
-        """Lets go of everything committed before `before_ns` (arrival time). Returns how many rows that was."""
+    def expire(self, before_ns: int, max_bytes: int | None = None) -> int:
+        """Lets go of what was committed before `before_ns` (arrival time), and of the oldest while all takes more than `max_bytes`.
+
+        Goes by whole stretches of time, and never takes the newest. Returns how many rows that was.
+        """
 
     def close(self) -> None:
         """Releases files. Safe to call twice."""

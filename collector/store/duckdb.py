@@ -1,319 +1,374 @@
 """Telemetry in DuckDB: bulk appends by the one writer thread, reads through cursors of their own.
 
-There is no unique index (docs/adr/005): the pipeline recognises repeated deliveries before they get here.
+Findings are in the main file, everything else in partitions (`collector.store.partitions`). There is no unique index
+(docs/adr/005): the pipeline recognises repeated deliveries before they get here.
 """
 
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
-import msgspec
-import orjson
 import pyarrow as pa
 
 from collector.errors import StoreUnavailable
+from collector.store import findings, received
 from collector.store.base import Commit, FindingQuery
+from collector.store.blocks import Block, notes_of
+from collector.store.packing import LONG_KINDS, Packer, between
+from collector.store.partitions import Partition, Partitions, folder_of, limit_bytes, scripts, sync_folder, unmade, unopened
+from collector.store.upgrade import convert
 from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-_decode_event = msgspec.json.Decoder(Event).decode
-_decode_finding = msgspec.json.Decoder(Finding).decode
-CHECKPOINT_BYTES = "256MB"
-"""Size of the write-ahead log at which DuckDB compresses it into the file. The default of 16 MB compresses the same row
-groups over and over, for half of the ingest's CPU; more makes a start after a crash longer."""
-_UNSTORABLE = (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, pa.ArrowInvalid, pa.ArrowTypeError)
+_FETCHED: Final = 64
+"""Blocks read at a time: some megabytes."""
+
+_UNSTORABLE: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError, pa.ArrowInvalid, pa.ArrowTypeError)
 """The rows are at fault and not the disk: the same rows would fail again."""
 
 
-class DuckDBStore:
-    """One DuckDB file. `append` and `append_findings` belong to one thread; every other method is safe from any."""
+class _Incoming:
+    """The table that an INSERT reads: registered and prepared once, since both cost more than inserting a thousand rows."""
 
-    def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 1) -> None:
-        """Opens or creates `path`. Raises StoreUnavailable where the file cannot be opened."""
+    def __init__(self) -> None:
+        self.table = pa.table({})
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        stream: object = self.table.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]
+        return stream
+
+
+class DuckDBStore:
+    """A DuckDB file and a folder of partitions beside it.
+
+    `append`, `append_findings` and `expire` belong to one thread; every other method is safe from any.
+    """
+
+    def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
+        """Opens or creates `path` and its partitions, which are so large that `max_bytes` is some hundreds of them.
+
+        Raises StoreUnavailable where a file cannot be opened.
+        """
         self._path = path
+        self._partition_bytes = partition_bytes = limit_bytes(max_bytes)
         self._settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": memory_limit,
             "threads": str(threads),
             "preserve_insertion_order": "false",
-            "checkpoint_threshold": CHECKPOINT_BYTES,
+            # Partitions are compressed when they are full, which is well before this.
+            "checkpoint_threshold": f"{max(256 * 2**20, 4 * partition_bytes)}B",
         }
         self._lock = threading.Lock()
-        self._connection = self._open()
+        self._incoming = {name: _Incoming() for name in ("blocks", "spans", "logs")}
+        self._prepared: set[str] = set()
+        self._connection, self._partitions, self._packer = self._open()
         self._emission = self._scalar("SELECT coalesce(max(emission), 0) FROM findings")
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
+    def _open(self) -> tuple[duckdb.DuckDBPyConnection, Partitions, Packer]:
+        self._prepared.clear()
         try:
-            if self._path.exists() and not self._path.stat().st_size:
-                self._path.unlink()  # a crash at the very first start left it; DuckDB takes it for somebody else's
+            unmade(self._path)
             connection = duckdb.connect(str(self._path), config=self._settings)
             try:
-                _migrate(connection)
+                partitions = self._migrate(connection)
+                sync_folder(self._path.parent)
             except BaseException:
                 connection.close()
                 raise
         except (duckdb.Error, OSError) as error:
-            raise StoreUnavailable(
-                f"{self._path}: cannot open the telemetry store: {_first_line(error)}; docs/operations.md says what to do"
-            ) from error
-        return connection
+            raise unopened(self._path, error) from error
+        return connection, partitions, Packer(partitions.current.blocks)
+
+    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> Partitions:
+        """Brings the main file up to date: each numbered file and the record of it in one transaction."""
+        connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR NOT NULL)")
+        done = {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
+        folder = folder_of(self._path)
+        for script in scripts():
+            if script.name in done:
+                continue
+            if script.name.startswith("0002"):
+                convert(
+                    connection, folder, self._partition_bytes, lambda parts, packer, commit: self._insert(connection, parts, packer, commit)
+                )
+                self._prepared.clear()
+            connection.execute("BEGIN")
+            connection.execute(script.read_text(encoding="utf8"))
+            connection.execute("INSERT INTO migrations VALUES (?)", [script.name])
+            connection.execute("COMMIT")
+        return Partitions(connection, folder, limit_bytes=self._partition_bytes)
 
     def _scalar(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         row = self._read(sql, parameters)
         return int(row[0][0]) if row else 0
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._cursor() as cursor:
+            return cursor.execute(sql, list(parameters)).fetchall()
+
+    @contextlib.contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             with self._lock:
                 cursor = self._connection.cursor()
             with cursor:
-                return cursor.execute(sql, list(parameters)).fetchall()
+                yield cursor
         except (duckdb.Error, OSError) as error:
             raise StoreUnavailable(f"{self._path}: cannot read: {_first_line(error)}") from error
 
     def append(self, commit: Commit) -> None:
-        tables = {name: _numbered(commit, rows) for name, rows in (("spans", commit.spans), ("logs", commit.logs)) if rows}
-        if commit.events:
-            tables["events"] = _event_table(commit.events)
-        self._write(tables)
+        try:
+            if self._partitions.full(commit.arrival_ns):
+                self._partitions.roll()
+                self._packer = Packer()
+            self._insert(self._connection, self._partitions, self._packer, commit)
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            raise self._refused(error) from None
 
-    def append_findings(self, findings: Sequence[Finding]) -> None:
-        first = self._emission + 1
-        self._write({"findings": _finding_table(findings, first)} if findings else {})
-        self._emission += len(findings)
+    def _refused(self, error: Exception) -> Exception:
+        """Leaves the store as it was before the transaction; returns what to raise."""
+        self._recover()
+        if isinstance(error, _UNSTORABLE):  # what DuckDB says of a value quotes it
+            return ValueError(f"{self._path}: a row cannot be stored as it is ({type(error).__name__})")
+        return StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}")
 
-    def _write(self, tables: dict[str, pa.Table]) -> None:
-        if not tables:
+    def _insert(self, connection: duckdb.DuckDBPyConnection, partitions: Partitions, packer: Packer, commit: Commit) -> None:
+        """One commit into the current partition, durably."""
+        partition = partitions.current
+        packed = packer.pack(commit)
+        connection.execute("BEGIN")
+        for name, table in packed.tables.items():
+            statement = f"insert_{name}_{partition.alias}"
+            self._incoming[name].table = table
+            if statement not in self._prepared:
+                connection.register(f"incoming_{name}", self._incoming[name])
+                connection.execute(f"PREPARE {statement} AS INSERT INTO {partition.alias}.{name} SELECT * FROM incoming_{name}")  # noqa: S608 — names of ours
+                self._prepared.add(statement)
+            connection.execute(f"EXECUTE {statement}")
+        connection.execute("COMMIT")
+        partitions.sync()
+        packer.keep(packed)
+        partition.blocks = packer.next_block
+        partition.last_seq = commit.seq
+        if commit.arrival_ns is not None:
+            partition.newest_ns = max(partition.newest_ns or 0, commit.arrival_ns)
+
+    def append_findings(self, found: Sequence[Finding]) -> None:
+        if not found:
             return
         connection = self._connection
         try:
             connection.execute("BEGIN")
-            for name, table in tables.items():
-                connection.register("incoming", table)
-                connection.execute(f"INSERT INTO {name} SELECT * FROM incoming")  # noqa: S608 — `name` is one of four literals above
-                connection.unregister("incoming")
+            connection.register("incoming", findings.table(found, self._emission + 1))
+            connection.execute("INSERT INTO findings SELECT * FROM incoming")
+            connection.unregister("incoming")
             connection.execute("COMMIT")
-        except _UNSTORABLE as error:
-            self._recover()
-            # What DuckDB says of a value quotes it.
-            raise ValueError(f"{self._path}: a row cannot be stored as it is ({type(error).__name__})") from None
         except (duckdb.Error, OSError, pa.ArrowException) as error:
-            self._recover()
-            raise StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}") from error
+            raise self._refused(error) from None
+        self._emission += len(found)
 
     def _recover(self) -> None:
-        """Rolls back; after an error that invalidated the database instance, opens the file anew."""
+        """Rolls back; after an error that invalidated a database, opens the files anew."""
         with contextlib.suppress(duckdb.Error):  # no transaction is open where a failed COMMIT closed it
             self._connection.execute("ROLLBACK")
         try:
-            self._connection.execute("SELECT 1")
+            self._connection.execute(f"SELECT max(block) FROM {self._partitions.current.alias}.blocks")  # noqa: S608 — digits
+            self._connection.execute("SELECT max(emission) FROM findings")
         except duckdb.Error:
             with self._lock:
+                self._partitions.close()
                 self._connection.close()
                 try:
-                    self._connection = self._open()
+                    self._connection, self._partitions, self._packer = self._open()
                 except StoreUnavailable:
                     # The next write tries again; until then every call answers StoreUnavailable.
                     self._connection = duckdb.connect(":memory:")
                     self._connection.close()
 
     def last_seq(self) -> int:
-        return max(
-            self._scalar("SELECT coalesce(max(seq), 0) FROM events"),
-            self._scalar("SELECT coalesce(max(commit_seq), 0) FROM spans"),
-            self._scalar("SELECT coalesce(max(commit_seq), 0) FROM logs"),
-        )
+        return max(self._scalar(f"SELECT coalesce(max(commit_seq), 0) FROM {one.alias}.blocks") for one in self._newest_two())  # noqa: S608
+
+    def _newest_two(self) -> list[Partition]:
+        """The newest may be empty still; the one before never is."""
+        return list(self._partitions.held)[-2:]
 
     def span_keys(self, limit: int) -> Iterator[tuple[str, str, str]]:
-        rows = self._read("SELECT tenant, trace_id, span_id FROM spans ORDER BY commit_seq DESC LIMIT ?", [limit])
-        yield from ((str(tenant), str(trace), str(span)) for tenant, trace, span in rows)
+        return self._newest_rows("tenant, trace_id, span_id FROM {}.spans", limit)
 
     def parents(self, limit: int) -> Iterator[tuple[str, str, str, str]]:
-        rows = self._read(
-            "SELECT tenant, trace_id, span_id, parent_span_id FROM spans WHERE parent_span_id IS NOT NULL ORDER BY commit_seq DESC LIMIT ?",
-            [limit],
-        )
-        yield from ((str(tenant), str(trace), str(span), str(parent)) for tenant, trace, span, parent in rows)
+        return self._newest_rows("tenant, trace_id, span_id, parent_span_id FROM {}.spans WHERE parent_span_id IS NOT NULL", limit)
 
     def log_keys(self, limit: int) -> Iterator[bytes]:
-        yield from (bytes(row[0]) for row in self._read("SELECT log_key FROM logs ORDER BY commit_seq DESC LIMIT ?", [limit]))
+        return (key for (key,) in self._newest_rows("log_key FROM {}.logs", limit))
+
+    def _newest_rows(self, select: str, limit: int) -> Iterator[Any]:
+        """Rows of the newest commits, partition by partition back in time."""
+        for partition in reversed(self._partitions.held):
+            if limit <= 0:
+                return
+            rows = self._read(f"SELECT {select.format(partition.alias)} ORDER BY commit_seq DESC LIMIT ?", [limit])
+            limit -= len(rows)
+            yield from rows
 
     def logs_without_span(self, limit: int) -> list[tuple[str, LogRecord]]:
-        rows = self._read(
-            """WITH newest AS (SELECT * FROM logs WHERE span_id IS NOT NULL ORDER BY commit_seq DESC LIMIT ?),
-            known AS (SELECT tenant, trace_id, span_id FROM spans WHERE commit_seq >= (SELECT min(commit_seq) FROM newest))
-            SELECT tenant, time_ns, severity, event_name, body, attributes, trace_id, span_id, scope_name, resource
-            FROM newest ANTI JOIN known USING (tenant, trace_id, span_id) ORDER BY commit_seq""",
-            [limit],
-        )
-        return [
-            (
-                str(tenant),
-                LogRecord(
-                    time_ns=time_ns,
-                    severity=severity,
-                    event_name=event_name or "",
-                    body=orjson.loads(body),
-                    attributes=orjson.loads(attributes),
-                    trace_id=trace_id,
-                    span_id=span_id,
-                    scope_name=scope_name,
-                    resource=orjson.loads(resource),
-                ),
-            )
-            for tenant, time_ns, severity, event_name, body, attributes, trace_id, span_id, scope_name, resource in rows
-        ]
+        return received.without_span(self._read, self._blocks, list(self._partitions.held), limit)
+
+    # Events
 
     def events(self, sessions: Iterable[SessionKey], *, after_seq: int = 0, limit: int | None = None) -> list[Event]:
-        keys = [str(key) for key in sessions]
+        keys = set(sessions)
         if not keys:
             return []
-        rows = self._read(
-            f"SELECT body FROM events WHERE session IN ({_marks(keys)}) AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 — question marks
-            [*keys, after_seq, limit if limit is not None else 2**62],
-        )
-        return [_decode_event(row[0]) for row in rows]
+        where = f"last_seq > ? AND ({' OR '.join(['contains(sessions, ?)'] * len(keys))})"
+        parameters = [after_seq, *(between([str(key)]) for key in keys)]
+        found: list[Event] = []
+        for partition in self._after(after_seq):
+            for block in self._blocks(partition, where, parameters):
+                found += [event for event in block.events(keys) if event.seq > after_seq]
+            if limit is not None and len(found) >= limit:
+                break  # what later partitions hold is later
+        found.sort(key=_seq)
+        return found[:limit]
 
     def tail(self, limit: int) -> list[Event]:
-        # Numbers are left out where a commit made no events, so that the newest so many reach further back than that many numbers.
-        first = self._scalar("SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM events ORDER BY seq DESC LIMIT ?)", [limit])
-        rows = self._read("SELECT body FROM events WHERE seq >= ? ORDER BY seq", [first]) if limit else []
-        return [_decode_event(row[0]) for row in rows]
+        found: list[Event] = []
+        for partition in reversed(self._partitions.held):
+            wanted = limit - len(found)
+            if wanted <= 0:
+                break
+            # Commits are read whole: their blocks are in order of sessions. Numbers are left out where a commit made no events.
+            first = self._scalar(
+                "SELECT coalesce(max(commit_seq), 0) FROM (SELECT commit_seq, sum(sum(events)) OVER (ORDER BY commit_seq DESC) AS newer "  # noqa: S608 — digits
+                f"FROM {partition.alias}.blocks GROUP BY commit_seq) WHERE newer >= ?",
+                [wanted],
+            )
+            for block in self._blocks(partition, "commit_seq >= ?", [first]):
+                found += block.events()
+        found.sort(key=_seq)
+        return found[-limit:] if limit else []
 
     def of_kinds(self, kinds: Iterable[str], limit: int) -> list[Event]:
-        wanted = list(kinds)
-        rows = self._read(
-            f"SELECT body FROM events WHERE kind IN ({_marks(wanted)}) ORDER BY seq DESC LIMIT ?",  # noqa: S608 — question marks
-            [*wanted, limit],
-        )
-        return [_decode_event(row[0]) for row in reversed(rows)]
+        wanted = set(kinds)
+        clause = f"({' OR '.join(['contains(kinds, ?)'] * len(wanted))})"
+        parameters = [between([kind]) for kind in wanted]
+        unpack = bool(wanted & LONG_KINDS)
+        found: list[Event] = []
+        for partition in reversed(self._partitions.held):
+            if len(found) >= limit:
+                break
+            if unpack:
+                told = [event for block in self._blocks(partition, clause, parameters) for event in block.events()]
+            else:
+                rows = self._read(f"SELECT notes FROM {partition.alias}.blocks WHERE {clause}", parameters)  # noqa: S608 — digits, question marks
+                told = [event for (notes,) in rows for event in notes_of(notes)]
+            found += [event for event in told if event.__struct_config__.tag in wanted]
+        found.sort(key=_seq)
+        return found[-limit:] if limit else []
 
     def sessions_after(self, seq: int) -> list[SessionKey]:
-        rows = self._read("SELECT session FROM events WHERE seq > ? AND session IS NOT NULL GROUP BY session ORDER BY min(seq)", [seq])
-        return [SessionKey.parse(row[0]) for row in rows]
+        firsts: dict[SessionKey, int] = {}
+        for partition in self._after(seq):
+            for block in self._blocks(partition, "last_seq > ?", [seq]):
+                for at, key in block.placed():
+                    if at > seq:
+                        firsts[key] = min(at, firsts.get(key, at))
+        return sorted(firsts, key=lambda key: firsts[key])
+
+    def _after(self, seq: int) -> list[Partition]:
+        """The partitions that can hold something after `seq`."""
+        return [one for one in self._partitions.held if one.last_seq > seq or one is self._partitions.current]
+
+    def _blocks(self, partition: Partition, where: str, parameters: Sequence[Any]) -> Iterator[Block]:
+        """Blocks of a partition in their order, a few in memory at a time."""
+        alias = partition.alias
+
+        def body(block: int) -> bytes:
+            return bytes(self._read(f"SELECT body FROM {alias}.blocks WHERE block = ?", [block])[0][0])  # noqa: S608 — digits
+
+        with self._cursor() as cursor:
+            cursor.execute(f"SELECT block, body, notes FROM {alias}.blocks WHERE {where} ORDER BY block", list(parameters))  # noqa: S608 — literals and digits
+            while rows := cursor.fetchmany(_FETCHED):
+                yield from (Block(number, stored, notes, body) for number, stored, notes in rows)
+
+    # Raw telemetry
+
+    def spans(self, trace_id: str) -> list[received.Row]:
+        """Every span of a trace as it was received, in no particular order."""
+        return received.of_trace(self._read, self._blocks, list(self._partitions.held), "spans", trace_id)
+
+    def logs(self, trace_id: str | None = None) -> list[received.Row]:
+        """The log records of a trace as they were received; None means those that belong to no trace."""
+        return received.of_trace(self._read, self._blocks, list(self._partitions.held), "logs", trace_id)
+
+    # Findings
 
     def findings(self, query: FindingQuery) -> list[Finding]:
-        where: list[str] = ["place = 1"]
-        parameters: list[Any] = []
-        if query.sessions is not None:
-            where.append(f"session IN ({_marks(query.sessions)})" if query.sessions else "false")
-            parameters += [str(key) for key in query.sessions]
-        for condition, value in (
-            ("body->>'workflow_id' = ?", query.workflow_id),
-            ("detector = ?", query.detector),
-            ("severity = ?", query.severity),
-            ("at_ns >= ?", query.since_ns),
-        ):
-            if value is not None:
-                where.append(condition)
-                parameters.append(value)
-        rows = self._read(
-            "SELECT body FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY emission DESC) AS place FROM findings) "  # noqa: S608 — conditions are literals, values are parameters
-            f"WHERE {' AND '.join(where)} ORDER BY emission DESC LIMIT ?",
-            [*parameters, query.limit],
-        )
-        return [_decode_finding(row[0]) for row in rows]
+        return findings.select(self._read, query)
 
-    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
-        keys = [str(key) for key in sessions]
-        if not keys:
-            return set()
-        rows = self._read(
-            "SELECT DISTINCT id, severity, coalesce(CAST(body->>'halt_eligible' AS BOOLEAN), false) "  # noqa: S608 — only question marks
-            f"FROM findings WHERE session IN ({_marks(keys)})",
-            keys,
-        )
-        return {(str(id_), str(severity), bool(eligible)) for id_, severity, eligible in rows}
+    def emissions(self, sessions: Iterable[SessionKey], *, after_seq: int = 0) -> set[tuple[str, str, bool]]:
+        return findings.emissions(self._read, sessions, after_seq)
 
-    def expire(self, before_ns: int) -> int:
-        # Sequence numbers grow with arrival, so one number divides the old from the rest in every table: the last before the first
-        # commit that is to stay, so that a clock that was wrong for a while takes nothing away. The newest of all stays: numbers
-        # never start anew. A finding goes with the step it was made at, whatever time its sender's clock showed.
-        keep = self.last_seq()
-        for table in ("spans", "logs"):
-            newer = f"SELECT coalesce(min(commit_seq), {keep}) FROM {table} WHERE arrival_ns >= ?"  # noqa: S608 — a number and literals
-            keep = min(keep, self._scalar(newer, [before_ns]))
-        last = max(
-            self._scalar(f"SELECT coalesce(max(commit_seq), 0) FROM {table} WHERE commit_seq < ?", [keep])  # noqa: S608 — literals
-            for table in ("spans", "logs")
-        )
-        if not last:
-            return 0
+    # Retention
+
+    def expire(self, before_ns: int, max_bytes: int | None = None) -> int:
         gone = 0
         try:
-            for table, column in (("spans", "commit_seq"), ("logs", "commit_seq"), ("events", "seq")):
-                row = self._connection.execute(f"DELETE FROM {table} WHERE {column} <= ?", [last]).fetchone()  # noqa: S608 — literals
-                gone += int(row[0]) if row else 0
-            self._connection.execute("DELETE FROM findings WHERE CAST(body->>'step_seq' AS BIGINT) <= ?", [last])
-            self._connection.execute("CHECKPOINT")
+            while (count := self._expired(before_ns, max_bytes)) > 0:
+                for partition in self._partitions.held[:count]:
+                    gone += self._drop(partition)
         except (duckdb.Error, OSError) as error:
             self._recover()
             raise StoreUnavailable(f"{self._path}: old data was not let go: {_first_line(error)}") from error
         return gone
 
+    def _expired(self, before_ns: int, max_bytes: int | None) -> int:
+        """How many of the oldest partitions are to go. The newest of all stays: numbers never start anew."""
+        sealed = self._partitions.held[:-1]
+        count = 0
+        for place, partition in enumerate(sealed, 1):
+            if partition.newest_ns is None:
+                continue  # it goes with the next one of which a time is known
+            if partition.newest_ns >= before_ns:
+                break
+            count = place
+        if max_bytes is not None:
+            excess = self.size() - max_bytes
+            for place, partition in enumerate(sealed, 1):
+                if excess <= 0:
+                    break
+                excess -= partition.bytes
+                count = max(count, place)
+        return count
+
+    def _drop(self, partition: Partition) -> int:
+        counts = f"(SELECT count(*) FROM {partition.alias}.spans) + (SELECT count(*) FROM {partition.alias}.logs)"  # noqa: S608 — digits
+        gone = self._scalar(f"SELECT {counts} + coalesce(sum(events), 0) FROM {partition.alias}.blocks")  # noqa: S608 — digits
+        # First the findings: a crash between leaves steps without findings, not findings about steps that are gone.
+        self._connection.execute("DELETE FROM findings WHERE step_seq <= ?", [partition.last_seq])
+        for statement in [name for name in self._prepared if name.endswith(f"_{partition.alias}")]:
+            self._connection.execute(f"DEALLOCATE {statement}")
+            self._prepared.discard(statement)
+        self._partitions.drop(partition)
+        return gone
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        held = list(self._partitions.held)
+        main = sum(file.stat().st_size for file in self._path.parent.glob(f"{self._path.name}*"))
+        return main + sum(partition.bytes for partition in held)
+
     def close(self) -> None:
         with self._lock:
+            self._partitions.close()
             self._connection.close()
 
 
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))
+def _seq(event: Event) -> int:
+    return event.seq
 
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Brings the schema up to date: each numbered file and the record of it in one transaction."""
-    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR NOT NULL)")
-    done = {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
-    folder = resources.files("collector.store") / "migrations"
-    for name in sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql")):
-        if name not in done:
-            connection.execute("BEGIN")
-            connection.execute((folder / name).read_text(encoding="utf8"))
-            connection.execute("INSERT INTO migrations VALUES (?)", [name])
-            connection.execute("COMMIT")
-
-
-def _text(values: Iterable[Any]) -> "pa.Array[Any]":
-    return pa.array(values, type=pa.string())
-
-
-def _numbered(commit: Commit, rows: Sequence[pa.RecordBatch]) -> pa.Table:
-    """The raw rows with number and time of the commit before them."""
-    table = pa.Table.from_batches(rows)
-    arrivals = pa.repeat(pa.scalar(commit.arrival_ns, type=pa.int64()), table.num_rows)
-    table = table.add_column(0, "arrival_ns", arrivals)
-    return table.add_column(0, "commit_seq", pa.repeat(pa.scalar(commit.seq, type=pa.int64()), table.num_rows))
-
-
-def _event_table(events: Sequence[Event]) -> pa.Table:
-    sessions = [getattr(event, "session", None) for event in events]
-    return pa.table(
-        {
-            "seq": pa.array([event.seq for event in events], type=pa.int64()),
-            "session": _text([None if key is None else str(key) for key in sessions]),
-            "kind": _text([event.__struct_config__.tag for event in events]),
-            "body": _text([_encode(event) for event in events]),
-        }
-    )
-
-
-def _finding_table(findings: Sequence[Finding], first: int) -> pa.Table:
-    return pa.table(
-        {
-            "emission": pa.array(range(first, first + len(findings)), type=pa.int64()),
-            "id": _text([f.id for f in findings]),
-            "session": _text([None if f.session is None else str(f.session) for f in findings]),
-            "detector": _text([f.detector for f in findings]),
-            "severity": _text([f.severity for f in findings]),
-            "at_ns": pa.array([f.at_ns for f in findings], type=pa.int64()),
-            "body": _text([_encode(f) for f in findings]),
-        }
-    )

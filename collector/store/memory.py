@@ -92,11 +92,11 @@ class MemoryStore:
         ]
         return wanted[: query.limit]
 
-    def emissions(self, sessions: Iterable[SessionKey]) -> set[tuple[str, str, bool]]:
+    def emissions(self, sessions: Iterable[SessionKey], *, after_seq: int = 0) -> set[tuple[str, str, bool]]:
         wanted = set(sessions)
-        return {(f.id, str(f.severity), f.halt_eligible) for f in self.emitted if f.session in wanted}
+        return {(f.id, str(f.severity), f.halt_eligible) for f in self.emitted if f.session in wanted and f.step_seq > after_seq}
 
-    def expire(self, before_ns: int) -> int:  # noqa: ARG002 — a replay keeps what it was given
+    def expire(self, before_ns: int, max_bytes: int | None = None) -> int:  # noqa: ARG002 — a replay keeps what it was given
         return 0
 
     def close(self) -> None:

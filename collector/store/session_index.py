@@ -62,6 +62,11 @@ class SessionIndex:
             ).fetchall()
         return {names[row[0]] for row in rows}
 
+    def since(self, key: SessionKey) -> int:
+        """A sequence number before everything recorded of a session: what the index does not know came after what it reflects."""
+        session, complete = self.get(key), self.seq
+        return complete if session is None else min(complete, session.first_seq - 1)
+
     def survivor(self, key: SessionKey) -> SessionKey | None:
         """The session that `key` was merged into; None where it was not."""
         with self._database.reading() as connection:

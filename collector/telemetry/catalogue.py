@@ -100,6 +100,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     _gauge("halts", "Halts by how far they got.", "state"),
     _counter("webhook_deliveries_total", "Attempts to deliver to a runtime, by what came of them.", "outcome"),
+    _gauge("storage_bytes", "What the telemetry store takes on disk. Above `storage.max_bytes` the oldest goes early."),
     _gauge("webhook_outbox", "Messages to runtimes that are not delivered yet."),
     _gauge("webhook_outbox_oldest_seconds", "Age of the oldest message that is not delivered yet; 0 when there is none."),
     # The service itself

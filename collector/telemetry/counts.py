@@ -37,6 +37,7 @@ class Snapshot:
     """(agent type, measure, quantile) → what is normal; absent where too little is known."""
     halts: Mapping[str, int] = field(default_factory=dict)
     """State → halts whose session still stands at their generation: a superseded or released halt weighs on nobody."""
+    storage_bytes: int = 0
     webhook_outbox: int = 0
     webhook_outbox_oldest_seconds: float = 0.0
     watermark_lag_seconds: float | None = None

@@ -326,6 +326,7 @@ class Telemetry(Collector):
         sums["overcurrent_baseline"].values = {(self._agent_type(of), *rest): value for (of, *rest), value in state.baselines.items()}
         sums["overcurrent_sessions_live"].set(sum(state.sessions.values()))
         sums["overcurrent_halts"].values = {(halt.value,): float(state.halts.get(halt.value, 0)) for halt in HaltState}
+        sums["overcurrent_storage_bytes"].set(state.storage_bytes)
         sums["overcurrent_webhook_outbox"].set(state.webhook_outbox)
         sums["overcurrent_webhook_outbox_oldest_seconds"].set(state.webhook_outbox_oldest_seconds)
         if state.watermark_lag_seconds is not None:

@@ -35,10 +35,7 @@ def crash(running: Core, to: Path) -> None:
     source = Path(running.store._path).parent
     if to.exists():
         shutil.rmtree(to)
-    to.mkdir()
-    for file in source.iterdir():
-        if file.suffix != ".tmp":
-            shutil.copy(file, to)
+    shutil.copytree(source, to, ignore=shutil.ignore_patterns("*.tmp"))
 
 
 def drop(running: Core) -> None:

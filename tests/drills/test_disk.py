@@ -3,13 +3,13 @@
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
-import duckdb
 import grpc
 import pytest
 
+from collector.store.partitions import opened
 from tests.e2e.programs import OVERCURRENT, environment, wait_for
 from tests.receiver.wire import WIRES, Story, Wire, story
 
@@ -32,7 +32,7 @@ def _spans(stories: Iterable[Story]) -> Counter[str]:
 
 
 def _stored(data_dir: Path) -> Counter[str]:
-    with closing(duckdb.connect(str(data_dir / "telemetry.duckdb"))) as connection:
+    with opened(data_dir / "telemetry.duckdb") as connection:
         return Counter(row[0] for row in connection.execute("SELECT span_id FROM spans").fetchall())
 
 

@@ -36,6 +36,15 @@ def killed(make_service: Callable[..., Drilled]) -> tuple[Drilled, list[Story]]:
     return service, taken
 
 
+def _newest(service: Drilled) -> Path:
+    """The partition that was being written."""
+    return max((service.data_dir / "telemetry").glob("*.duckdb"))
+
+
+def _log(file: Path) -> Path:
+    return file.with_name(file.name + ".wal")
+
+
 def _damage(file: Path, start: float, length: int = 64) -> None:
     with file.open("r+b") as opened:
         opened.seek(int(file.stat().st_size * start))
@@ -60,7 +69,7 @@ def _names_the_way_out(said: str, file: Path) -> None:
 @pytest.mark.parametrize("damage", [_replace, lambda file: _cut(file, 0.3)], ids=["other", "cut"])
 def test_a_telemetry_file_that_is_none_is_named_and_left_alone(killed: tuple[Drilled, list[Story]], damage: Callable[[Path], None]) -> None:
     service, _ = killed
-    file = service.data_dir / "telemetry.duckdb"
+    file = _newest(service)
     damage(file)
     before = file.read_bytes()
     _names_the_way_out(_refuses_to_start(service.data_dir), file)
@@ -71,11 +80,11 @@ def test_without_its_telemetry_file_it_starts_anew_and_numbers_go_on(killed: tup
     """The way out that the manual gives: moved aside, a new file is begun; halts and the list of sessions are kept."""
     service, taken = killed
     last = max(step["seq"] for step in _steps(service, taken[-1]))
-    _cut(service.data_dir / "telemetry.duckdb", 0.3)
+    _cut(_newest(service), 0.3)
     service.kill()
     aside = service.folder / "aside"
     aside.mkdir()
-    for file in service.data_dir.glob("telemetry.duckdb*"):
+    for file in service.data_dir.glob("telemetry*"):
         shutil.move(file, aside)
     service.start()
     assert service.session(taken[0].session) is not None
@@ -96,7 +105,7 @@ def _steps(service: Drilled, told: Story) -> list[dict[str, int]]:
 def test_a_log_cut_short_loses_only_what_was_cut(killed: tuple[Drilled, list[Story]]) -> None:
     """A log ends in the middle of an entry where power was lost in the middle of a write; what was acknowledged stands before."""
     service, taken = killed
-    log = service.data_dir / "telemetry.duckdb.wal"
+    log = _log(_newest(service))
     with log.open("r+b") as opened:
         opened.truncate(log.stat().st_size - 10)
     service.start()
@@ -109,8 +118,8 @@ def test_a_log_cut_short_loses_only_what_was_cut(killed: tuple[Drilled, list[Sto
 
 def test_a_damaged_log_is_named_and_without_it_the_rest_is_there(killed: tuple[Drilled, list[Story]]) -> None:
     service, taken = killed
-    file = service.data_dir / "telemetry.duckdb"
-    log = file.with_name("telemetry.duckdb.wal")
+    file = _newest(service)
+    log = _log(file)
     _damage(log, 0.3)
     said = _refuses_to_start(service.data_dir)
     _names_the_way_out(said, file)

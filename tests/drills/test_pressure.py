@@ -3,13 +3,12 @@
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 
-import duckdb
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from collector.store.partitions import opened
 from tests.e2e.agent import exporter
 
 from .conftest import Drilled
@@ -81,7 +80,7 @@ def test_exporters_come_back_and_nothing_acknowledged_is_dropped(make_service: C
     assert service.metric("overcurrent_ingest_queue_bytes") == 0
     assert service.not_ready() == ""
     assert service.stop() == 0
-    with closing(duckdb.connect(str(service.data_dir / "telemetry.duckdb"))) as connection:
+    with opened(service.data_dir / "telemetry.duckdb") as connection:
         stored = Counter(row[0] for row in connection.execute("SELECT span_id FROM spans").fetchall())
     assert stored == Counter(sent)
     assert set(stored.values()) == {1}

@@ -2,13 +2,12 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
 
-import duckdb
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
+from collector.store.partitions import opened
 from tests.e2e.agent import exporter
 from tests.e2e.conftest import config
 from tests.e2e.programs import Service, wait_for
@@ -61,7 +60,7 @@ class Sender(threading.Thread):
 
 
 def stored(service: Service) -> list[str]:
-    with closing(duckdb.connect(str(service.data_dir / "telemetry.duckdb"), read_only=True)) as connection:
+    with opened(service.data_dir / "telemetry.duckdb") as connection:
         return [row[0] for row in connection.execute("SELECT span_id FROM spans").fetchall()]
 
 

@@ -236,6 +236,8 @@ def test_a_finding_is_its_newest_emission(store: Store) -> None:
     assert store.findings(FindingQuery()) == [critical, finding("g", B, detector="e")]
     assert store.findings(FindingQuery(limit=1)) == [critical]
     assert store.emissions([A]) == {("f", "warning", False), ("f", "critical", True)}
+    assert store.emissions([A], after_seq=2) == set()
+    assert store.emissions([A], after_seq=1) == store.emissions([A])
     assert store.emissions([B, A]) == {("f", "warning", False), ("f", "critical", True), ("g", "warning", False)}
 
 
@@ -294,6 +296,7 @@ def test_an_acknowledged_commit_needs_no_close(duck: DuckDBStore, tmp_path: Path
     copy.mkdir()
     for file in tmp_path.glob("telemetry.duckdb*"):
         shutil.copy(file, copy)
+    shutil.copytree(tmp_path / "telemetry", copy / "telemetry")
     again = DuckDBStore(copy / "telemetry.duckdb")
     assert again.tail(9) == [step(1)]
     assert [found.id for found in again.findings(FindingQuery())] == ["f"]
@@ -302,11 +305,11 @@ def test_an_acknowledged_commit_needs_no_close(duck: DuckDBStore, tmp_path: Path
 
 def test_half_a_commit_is_never_stored(duck: DuckDBStore) -> None:
     duck.append(commit(step(1), spans=[span(1)]))
-    duck._connection.execute("DROP VIEW steps")
-    duck._connection.execute("ALTER TABLE events RENAME TO elsewhere")
+    alias = duck._partitions.current.alias
+    duck._connection.execute(f"ALTER TABLE {alias}.logs RENAME TO elsewhere")
     with pytest.raises(StoreUnavailable, match="nothing was stored"):
         duck.append(commit(step(2), spans=[span(2)], logs={b"k": LogRecord()}))
-    duck._connection.execute("ALTER TABLE elsewhere RENAME TO events")
+    duck._connection.execute(f"ALTER TABLE {alias}.elsewhere RENAME TO logs")
     assert list(duck.span_keys(9)) == [("default", f"{1:032x}", f"{1:016x}")]
     assert list(duck.log_keys(9)) == []
     duck.append(commit(step(2), spans=[span(2)]))
