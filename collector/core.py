@@ -237,7 +237,9 @@ class Core:
         pause = 1.0 if len(self.sessions.live) < 5_000 else 5.0
         if now_ns / 1e9 - self._snapshot_at >= pause:
             self._snapshot_at = now_ns / 1e9
-            self.snapshot = gauges(self.sessions, self.control, self.policy, self.store.size(), self.pipeline.watermark.at_ns, now_ns)
+            self.snapshot = gauges(
+                self.sessions, self.control, self.policy, self.store.size(), self.pipeline.watermark.at_ns, now_ns=now_ns
+            )
 
     def _let_time_pass(self, now_ns: int) -> None:
         if self.readiness.failing(TELEMETRY):  # nobody may send while it is not ready, so it finds out by itself

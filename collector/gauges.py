@@ -20,7 +20,7 @@ def open_findings(sessions: Sessions) -> Iterator[Finding]:
 
 
 def gauges(
-    sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, storage_bytes: int, watermark_ns: int, now_ns: int
+    sessions: Sessions, control: ControlStore, policy: ConfiguredPolicy, storage_bytes: int, watermark_ns: int, *, now_ns: int
 ) -> Snapshot:
     """Counts live sessions, open findings and halts."""
     states: Counter[tuple[str, str]] = Counter()

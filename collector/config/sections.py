@@ -125,8 +125,8 @@ class Storage(Section):
     """Where things are kept and for how long."""
 
     data_dir: Path = Field(default=Path("overcurrent-data"), description="Folder of both stores, relative to the working directory.")
-    retention_days: Count = Field(default=30, description="Days that spans, log records and steps are kept.")
-    max_bytes: Size = Field(default=parse_size("50GiB"), description="Size of the stores above which the oldest days go early.")
+    retention_days: Count = Field(default=30, description="Days that spans, log records and steps are kept, give or take a day.")
+    max_bytes: Size = Field(default=parse_size("50GiB"), description="Size of the telemetry store above which the oldest goes early.")
 
 
 class Sessions(Section):
