@@ -1,7 +1,7 @@
 """Packs a commit for storage: rows for what is searched, and compressed blocks for all that is only read back.
 
 A block holds what a few sessions said in one commit. A step repeats what its span says, and spans of a session repeat each
-other: next to each other, the repetition costs next to nothing. docs/adr/015 has the measurements.
+other: next to each other, the repetition costs next to nothing. docs/adr/016 has the measurements.
 """
 
 import itertools

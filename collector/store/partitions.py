@@ -2,7 +2,7 @@
 
 DuckDB compresses the last row group of a table again at each checkpoint, holds commits up meanwhile, and gives no space back when
 rows are deleted. So a file is written until it is full or the day is over; then another one begins and the full one is
-compressed beside the ingest, never to be written again. Retention unlinks files. docs/adr/015 has the measurements.
+compressed beside the ingest, never to be written again. Retention unlinks files. docs/adr/016 has the measurements.
 """
 
 import contextlib
