@@ -32,10 +32,10 @@ def convert(
     Raises duckdb.Error and OSError; the next start begins anew.
     """
     last = max(_number(connection, f"SELECT coalesce(max({column}), 0) FROM {table}") for table, column in _TABLES)  # noqa: S608 — literals
+    if not last:
+        return  # a new main file: partitions that are there already belong to one that was lost
     if folder.exists():  # a crash came while they were copied
         shutil.rmtree(folder)
-    if not last:
-        return
     logger.warning("the telemetry store has an old form and is converted, which takes about a minute for a million spans")
     partitions = Partitions(connection, folder, limit_bytes=limit_bytes)
     packer = Packer()

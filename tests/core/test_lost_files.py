@@ -1,5 +1,6 @@
 """One of the two files is lost or replaced: what the other knows keeps numbers and generations from beginning anew."""
 
+import shutil
 from pathlib import Path
 
 from collector.model import SessionState, Verb
@@ -41,6 +42,7 @@ def test_without_the_telemetry_store_numbers_go_on(tmp_path: Path) -> None:
     drop(first)
     for file in (tmp_path / "after").glob("telemetry.duckdb*"):
         file.unlink()
+    shutil.rmtree(tmp_path / "after" / "telemetry")
     again = core(tmp_path / "after")
     assert again.index.get(KEY) is not None
     again.process([request(llm("c", session="t"))])

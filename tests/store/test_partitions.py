@@ -218,6 +218,17 @@ def test_a_file_made_but_not_written_to_by_a_crash(tmp_path: Path) -> None:
     again.close()
 
 
+def test_without_its_main_file_the_partitions_are_kept(tmp_path: Path) -> None:
+    store = DuckDBStore(tmp_path / "telemetry.duckdb")
+    store.append(commit(1, step(1), spans=[span(1)]))
+    store.close()
+    (tmp_path / "telemetry.duckdb").unlink()
+    again = DuckDBStore(tmp_path / "telemetry.duckdb")
+    assert [event.seq for event in again.tail(9)] == [1]
+    assert len(again.spans("s")) == 1
+    again.close()
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     store = DuckDBStore(tmp_path / "telemetry.duckdb")
     store.append(commit(1, step(1)))
