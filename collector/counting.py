@@ -186,7 +186,9 @@ class Counting(Ownership):
             self._out[known.seq] = now
         else:
             self._emit(StepAmended(seq=self._next(), session=session, step=now, was=without_texts(known)))
-        if now.asks and not known.asks:
+        if now.asks != known.asks:
+            if known.asks:
+                self._settle(session, self._calls.dropped(session, known))
             self._asked(now)
         if now.call_id and not known.call_id and now.kind in CALLS:
             self._settle(session, self._calls.identified(session, now))

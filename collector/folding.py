@@ -35,6 +35,8 @@ def fill(step: Step, other: Step, **changes: Any) -> Step:
     changes |= {
         field: getattr(other, field) for field in _FILLED if getattr(step, field) in (None, ()) and getattr(other, field) not in (None, ())
     }
+    if step.asks and other.asks and not any(ask.call_id for ask in step.asks):
+        changes.setdefault("asks", other.asks)
     return msgspec.structs.replace(step, **changes) if changes else step
 
 

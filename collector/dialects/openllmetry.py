@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar, Final
 
+import msgspec
+
 from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.envelopes import decoded, dispatched, mcp_result, returned_call, tool_arguments, tool_outcome
@@ -17,6 +19,8 @@ _PROPERTIES: Final = "traceloop.association.properties."
 _SCOPES: Final = tuple(
     f"opentelemetry.instrumentation.{name}" for name in ("langchain", "openai.v1", "openai.v0", "anthropic", "crewai", "mcp", "llamaindex")
 )
+_ITEM: Final = "fc_"
+"""With the Responses API some releases name a call by its item in the output, by which nothing else names it."""
 _MCP: Final = "opentelemetry.instrumentation.mcp"
 _DECORATORS: Final = "traceloop.tracer"
 _MARKS: Final = (
@@ -68,6 +72,16 @@ class OpenLLMetry(OtelGenAI):
         if self.kind(span) is None and _SPAN_KIND not in span.attributes:
             return identity_only(span, *self.identity(span.attributes), agent=self.agent_name(span))
         return super().translate(span)
+
+    def llm(self, span: Span) -> Fragment:
+        fragment = super().llm(span)
+        if any(ask.call_id and ask.call_id.startswith(_ITEM) for ask in fragment.asks):
+            fragment.asks = tuple(
+                msgspec.structs.replace(ask, call_id=None) if ask.call_id and ask.call_id.startswith(_ITEM) else ask
+                for ask in fragment.asks
+            )
+            fragment.joins = messages.joined(fragment.asks, fragment.answers)
+        return fragment
 
     def agent(self, span: Span) -> Fragment:
         return self._reported(span) or super().agent(span)
