@@ -78,7 +78,8 @@ class _Errors(logging.Handler):
         self._crashed = crashed
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._crashed(f"logged by {record.name}: {record.getMessage()}")
+        why = f": {record.exc_info[1]!r}" if record.exc_info else ""
+        self._crashed(f"logged by {record.name}: {record.getMessage()}{why}")
 
 
 class _AtOnce:
