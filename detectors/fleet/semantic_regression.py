@@ -110,6 +110,13 @@ class _Rate:
         fallen = max(usual - fall, usual / 2)
         self._good, self._bad = (math.log(fallen / usual), math.log((1 - fallen) / (1 - usual))) if fallen > 0 else (0.0, 0.0)
 
+    def learn_one(self) -> None:
+        """Lets a goal that was reached while the sum is zero join the usual rate."""
+        self.count += 1.0
+        self.good += 1.0
+        if self.count > _MEMORY:
+            self.learn()
+
     def learn(self) -> None:
         """Lets the judgements since the sum was zero join the usual rate."""
         self.count += self.recent
@@ -212,6 +219,9 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
         if rate.count < config.learn:
             rate.count += 1
             rate.good += value
+            return NOTHING
+        if value == 1.0 and not rate.recent and not rate.open:
+            rate.learn_one()  # nearly all judgements are such
             return NOTHING
         if not rate.recent:
             rate.first_seq = seen.seq

@@ -102,19 +102,25 @@ def story(seed: int) -> list[Made | Request]:
     return made
 
 
+def requests(items: list[Made | Request]) -> list[list[Request]]:
+    """In groups, as they are committed."""
+    each = [item if isinstance(item, Request) else request(item) for item in items]
+    return [each[place : place + 30] for place in range(0, len(each), 30)]
+
+
 def test_a_crash_forgets_no_judgement(tmp_path: Path) -> None:
     items = story(3)
 
     def told(cut: int | None) -> list[tuple[str, str, int]]:
         running = core(tmp_path / f"{cut}a")
-        for item in items[:cut]:
-            running.process([item if isinstance(item, Request) else request(item)])
+        for group in requests(items[:cut]):
+            running.process(group)
         if cut is not None:
             crash(running, tmp_path / f"{cut}b")
             drop(running)
             running = core(tmp_path / f"{cut}b")
-            for item in items[cut:]:
-                running.process([item if isinstance(item, Request) else request(item)])
+            for group in requests(items[cut:]):
+                running.process(group)
         found = running.store.findings(FindingQuery(detector="semantic_regression"))
         drop(running)
         return sorted((one.id, one.severity.value, one.at_ns) for one in found)
