@@ -106,6 +106,7 @@ UNKNOWN: Final = (
     ("OpenLLMetry decorators without content", "names of tools", "a decorated function may be a tool or dispatch to tools"),
     ("OpenLLMetry for CrewAI", "hidden tools", "no tool spans: calls show through the next prompt"),
     ("Claude Code", "tool calls that its validation rejects", "no record of them; raw API bodies are not read"),
+    ("Claude Code", "the price of what is cached for an hour", "it is priced as what is cached for five minutes: too low"),
     ("Claude Code", "reasoning tokens", "not told apart by the API"),
     ("Any agent that is killed", "the last calls", "they were not exported"),
     ("OpenCode", "the last model call", "the process ends before it is exported"),
@@ -167,10 +168,47 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+_ALL: Final = "model calls, tokens, tool calls, sessions"
+_NO_SESSION: Final = "model calls, tokens, tool calls"
+_EXACT: Final = {
+    "otel_genai": "model calls, tokens, tool calls where content is sent",
+    "openai_agents_otel": "model calls, input and output tokens, tool calls",
+    "anthropic_sdk": "model calls, tokens",
+    "openlit": "model calls, tokens, tool calls where content is sent",
+    "mlflow": _NO_SESSION,
+    "agent_framework": _NO_SESSION,
+    "autogen": "model calls, input and output tokens, tool calls",
+    "haystack": _NO_SESSION,
+    "litellm": "model calls, tokens, tool calls that a later prompt tells of, sessions",
+    "mcp": "tool calls",
+    "vscode_copilot": "not recorded yet: as documented",
+    "openclaw": "not recorded yet: as documented",
+    "goose": "not recorded yet: as documented",
+}
+"""What recordings of a dialect were compared with and found true; `_ALL` where nothing is said."""
+README: Final = PAGE.parent.parent / "README.md"
+_TABLE: Final = re.compile(
+    r"(?<=<!-- frameworks: made by `python -m collector.dialects.reference` -->\n).*?(?=<!-- /frameworks -->)", re.DOTALL
+)
+
+
+def readme(text: str) -> str:
+    """README with its table of frameworks as the dialects have it now."""
+    known = {dialect.name: sections(dialect) for dialect in DIALECTS}
+    rows = ["", "| framework | exact | unknown | switch to turn on |", "| --- | --- | --- | --- |"]
+    for name in dict.fromkeys(framework.dialect for framework in FRAMEWORKS):
+        titles = "; ".join(framework.title for framework in FRAMEWORKS if framework.dialect == name)
+        cells = (titles, _EXACT.get(name, _ALL), _cell(known[name], "Known gaps"), _cell(known[name], "Switch"))
+        rows.append(f"| {' | '.join(cell.rstrip('.') for cell in cells)} |")
+    table = "\n".join([*rows, "", ""])
+    return _TABLE.sub(lambda _: table, text)
+
+
 def _cell(found: dict[str, str], heading: str) -> str:
     return found.get(heading, "").replace("|", "\\|")
 
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    sys.stdout.write(f"{PAGE} written\n")
+    README.write_text(readme(README.read_text()))
+    sys.stdout.write(f"{PAGE} and {README} written\n")

@@ -1,7 +1,7 @@
 """The page about dialects says what their classes say."""
 
 from collector.dialects import DIALECTS
-from collector.dialects.reference import HEADINGS, PAGE, page, sections
+from collector.dialects.reference import FRAMEWORKS, HEADINGS, PAGE, README, page, readme, sections
 
 
 def test_the_page_is_fresh() -> None:
@@ -11,3 +11,9 @@ def test_the_page_is_fresh() -> None:
 def test_every_dialect_says_everything() -> None:
     for dialect in DIALECTS:
         assert set(HEADINGS) <= sections(dialect).keys(), dialect.name
+
+
+def test_the_table_in_readme_is_what_the_dialects_say() -> None:
+    text = README.read_text()
+    assert readme(text) == text
+    assert all(framework.title in text for framework in FRAMEWORKS)
