@@ -6,11 +6,12 @@ Findings are in the main file, everything else in partitions (`collector.store.p
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from collector.errors import StoreUnavailable
@@ -226,6 +227,8 @@ class DuckDBStore:
         parameters = [after_seq, *(between([str(key)]) for key in keys)]
         found: list[Event] = []
         for partition in self._after(after_seq):
+            if partition is not self._partitions.current and not self._holds(partition, keys):
+                continue
             for block in self._blocks(partition, where, parameters):
                 found += [event for event in block.events(keys) if event.seq > after_seq]
             if limit is not None and len(found) >= limit:
@@ -276,6 +279,17 @@ class DuckDBStore:
                     if at > seq:
                         firsts[key] = min(at, firsts.get(key, at))
         return sorted(firsts, key=lambda key: firsts[key])
+
+    def _holds(self, partition: Partition, keys: Collection[SessionKey]) -> bool:
+        """Whether a full partition holds anything of these sessions; asked once, it remembers 8 bytes a session."""
+        if partition.sessions is None:
+            rows = self._read(f"SELECT sessions FROM {partition.alias}.blocks")  # noqa: S608 — digits
+            partition.sessions = np.array(sorted({hash(name) for (names,) in rows for name in names.split("\n")}), dtype=np.int64)
+        wanted = np.array([hash(str(key)) for key in keys], dtype=np.int64)
+        places = np.searchsorted(partition.sessions, wanted)
+        return any(
+            place < len(partition.sessions) and partition.sessions[place] == value for place, value in zip(places, wanted, strict=True)
+        )
 
     def _after(self, seq: int) -> list[Partition]:
         """The partitions that can hold something after `seq`."""

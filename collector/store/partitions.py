@@ -17,6 +17,8 @@ from typing import Final
 
 import duckdb
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from collector.errors import StoreUnavailable
 
@@ -40,6 +42,8 @@ class Partition(msgspec.Struct):
     """The largest number committed to it; 0 where there is none."""
     newest_ns: int | None = None
     """The latest arrival in it; None where none is known."""
+    sessions: NDArray[np.int64] | None = None
+    """Hashes of the sessions in a full partition, in order; None until somebody asks."""
     synced: bool = False
     """The folder's entries of this file and its log are on disk."""
 
