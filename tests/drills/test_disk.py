@@ -1,5 +1,6 @@
 """A disk that is full, hangs, fails, loses power or cannot be written: nothing is acknowledged that is not kept, and it says so."""
 
+import secrets
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,7 +19,11 @@ from .disk import Disk
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 UNAVAILABLE, EXHAUSTED = 14, 8
-TEXT = "what the model said " * 2_000
+
+
+def _text() -> str:
+    """What fills a disk: it cannot be compressed, and was not said before."""
+    return secrets.token_urlsafe(150_000)
 
 
 def _spans(stories: Iterable[Story]) -> Counter[str]:
@@ -36,9 +41,9 @@ def _stored(data_dir: Path) -> Counter[str]:
         return Counter(row[0] for row in connection.execute("SELECT span_id FROM spans").fetchall())
 
 
-def _until_refused(wire: Wire, taken: list[Story], limit: int = 400) -> Story:
+def _until_refused(wire: Wire, taken: list[Story], limit: int = 1_000) -> Story:
     for _ in range(limit):
-        told = story(4, **{"gen_ai.output.messages": TEXT})
+        told = story(4, **{"gen_ai.output.messages": _text()})
         answer = wire.send(told.request)
         if answer.code:
             assert answer.code == UNAVAILABLE
@@ -130,7 +135,7 @@ def test_a_disk_that_hangs_is_told_and_nothing_acknowledged_meanwhile(
     wire, before = service.wire(), story()
     assert wire.send(before.request).code == 0
     stack.enter_context(disk.frozen())  # thawed before the service is stopped, whatever happens
-    waiting = [story(4, **{"gen_ai.output.messages": TEXT}) for _ in range(8)]
+    waiting = [story(4, **{"gen_ai.output.messages": "what the model said " * 2_000}) for _ in range(8)]
     answers = {_code(wire, told) for told in waiting}
     assert answers <= {None, EXHAUSTED}
     assert None in answers
