@@ -62,7 +62,7 @@ class VSCodeCopilot(CopilotCLI):
         return record.resource.get("service.name") == _SERVICE and OtelGenAI.recognises_log(self, record)
 
     def translate(self, span: Span) -> Fragment | None:
-        if span.attributes[_OPERATION] == "execute_hook":
+        if span.attributes.get(_OPERATION) == "execute_hook":
             fragment = identity_only(span, *self.identity(span.attributes))
         else:
             fragment = super().translate(span)
