@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 from collector.sessions import Sessions
 from collector.telemetry import BatchCounts
-from detectors.model import Evaluation, Event, Finding, Step
+from detectors.model import Evaluation, Event, Finding, Step, StepAmended, StepRetracted
 
 
 def count_commit(
     batch: BatchCounts, sessions: Sessions, events: Sequence[Event], findings: Sequence[Finding], *, arrival_ns: int | None, now_ns: int
 ) -> None:
-    """Counts judgements, findings, latencies, evictions and reloads. The counts of `sessions` start anew."""
-    for judged in (event for event in events if isinstance(event, Evaluation)):
-        batch.judged(judged, live.session.agent_type if (live := sessions.live.get(judged.session)) else "unknown")
+    """Counts corrections, judgements, findings, latencies, evictions and reloads. The counts of `sessions` start anew."""
+    for event in events:
+        if isinstance(event, Evaluation | StepAmended | StepRetracted):
+            _count_event(batch, event, live.session.agent_type if (live := sessions.live.get(event.session)) else "unknown")
     for finding in findings:
         batch.finding(finding)
         if arrival_ns is not None:
@@ -31,3 +32,12 @@ def count_commit(
             evictions[cause] = 0
     batch.rebuilt += sessions.reloads
     sessions.reloads = 0
+
+
+def _count_event(batch: BatchCounts, event: Evaluation | StepAmended | StepRetracted, agent_type: str) -> None:
+    if isinstance(event, Evaluation):
+        batch.judged(event, agent_type)
+    elif isinstance(event, StepAmended):
+        batch.amended(event.was, event.step, agent_type)
+    else:
+        batch.step_retracted(event.was, agent_type)
