@@ -3,6 +3,11 @@
 from typing import Final
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something about the machine, not about what is tested.
+settings.register_profile("overcurrent", deadline=None)
+settings.load_profile("overcurrent")
 
 _SLOW: Final = (
     # Thousands of generated sessions, documents or histories.
