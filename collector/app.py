@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
@@ -181,6 +182,8 @@ def collect_rarely() -> None:
     The defaults walk them all some hundred times a second at full load, for a sixth of the CPU.
     """
     gc.set_threshold(50_000, 20, 100)
+    # A small answer changes threads several times, and each time waits this long for the ingest thread (docs/adr/008).
+    sys.setswitchinterval(0.0005)
 
 
 async def serve(load: Callable[[], Config], *, started: Callable[[App], None]) -> None:
