@@ -12,6 +12,11 @@ settings.load_profile("overcurrent")
 _SLOW: Final = (
     # Thousands of generated sessions, documents or histories.
     "tests/benchmarks/",
+    "tests/dialects/test_any_order.py",
+    "tests/dialects/test_content_off.py",
+    "test_columns_and_messages_say_the_same_of_anything",
+    "test_a_growing_history_is_stored_once",
+    "test_a_crash_forgets_no_judgement",
     "test_random_",
     "test_every_history_keeps_the_order",
     "test_the_founding_case_is_caught",
