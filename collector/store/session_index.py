@@ -64,8 +64,15 @@ class SessionIndex:
 
     def since(self, key: SessionKey) -> int:
         """A sequence number before everything recorded of a session: what the index does not know came after what it reflects."""
-        session, complete = self.get(key), self.seq
-        return complete if session is None else min(complete, session.first_seq - 1)
+        with self._database.reading() as connection:
+            # The row of a session that was merged is gone; its survivor's begins no later.
+            rows = connection.execute(
+                "WITH RECURSIVE called(key) AS ("
+                " SELECT ? UNION SELECT survivor FROM merged_sessions JOIN called ON absorbed = called.key"
+                ") SELECT body FROM sessions JOIN called USING (key)",
+                (str(key),),
+            ).fetchall()
+        return min([self.seq, *(_decode(row[0]).first_seq - 1 for row in rows)])
 
     def survivor(self, key: SessionKey) -> SessionKey | None:
         """The session that `key` was merged into; None where it was not."""

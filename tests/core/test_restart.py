@@ -61,10 +61,11 @@ def test_the_story_is_worth_telling(expected: dict[str, Any]) -> None:
     assert len(expected["findings"]) >= 2
 
 
-def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False, busy: bool = False) -> dict[str, Any]:
+def restarted(tmp_path: Path, cuts: list[int], *, tick: int = 0, busy: bool = False) -> dict[str, Any]:
     """The story with a crash after each number of requests in `cuts`; the last requests before each are sent again.
 
-    Where it is `busy`, sessions look at each commit while the next one is written, and a crash comes before the look.
+    After every `tick` requests a second passes, and the index is written. Where it is `busy`,
+    sessions look at each commit while the next one is written, and a crash comes before the look.
     """
     running = core(tmp_path / "0")
     running.pipeline.more = lambda: busy
@@ -72,7 +73,7 @@ def restarted(tmp_path: Path, cuts: list[int], *, tick: bool = False, busy: bool
     for life, cut in enumerate([*cuts, len(STORY)], 1):
         for place in range(max(0, sent - 3), cut):
             running.process([STORY[place]])
-            if tick and place % 7 == 0:
+            if tick and place % tick == 0:
                 running.tick()
         sent = max(sent, cut)
         if life <= len(cuts):
@@ -98,10 +99,16 @@ def test_looking_while_the_next_commit_is_written_changes_nothing(tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_session_merged_twice_before_a_crash_is_made_again_whole(tmp_path: Path, expected: dict[str, Any]) -> None:
+    # The index is written between the two merges of session v, and not again.
+    assert restarted(tmp_path, [42], tick=7) == expected
+
+
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(1, len(STORY) - 1), min_size=2, max_size=4, unique=True), tick=st.booleans())
+@given(cuts=st.lists(st.integers(1, len(STORY) - 1), min_size=2, max_size=4, unique=True), tick=st.integers(0, 9))
 def test_many_crashes_change_nothing(
-    tmp_path_factory: pytest.TempPathFactory, expected: dict[str, Any], cuts: list[int], tick: bool
+    tmp_path_factory: pytest.TempPathFactory, expected: dict[str, Any], cuts: list[int], tick: int
 ) -> None:
     assert restarted(tmp_path_factory.mktemp("crashes"), sorted(cuts), tick=tick) == expected
 

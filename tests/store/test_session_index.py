@@ -100,6 +100,15 @@ def test_a_merged_session_is_found_under_its_survivor(index: SessionIndex) -> No
     assert names(index.page()) == ["s1"]
 
 
+def test_a_merged_session_began_when_its_last_survivor_did(index: SessionIndex) -> None:
+    index.write([(session("first", first_seq=3), 0)], {}, 20)
+    index.write([(session("second", first_seq=3), 0)], {key("first"): key("second")}, 30)
+    assert index.since(key("first")) == 2
+    index.write([(session("third", first_seq=3), 0)], {key("second"): key("third")}, 40)
+    assert index.since(key("first")) == 2
+    assert index.since(key("nobody")) == 40
+
+
 def test_sessions_with_open_findings_are_known_newest_first(index: SessionIndex) -> None:
     index.write([(session("a", 1), 2), (session("b", 2), 0), (session("c", 3), 1)], {}, 1)
     assert index.with_open_findings(9) == [key("c"), key("a")]
