@@ -1,6 +1,5 @@
 """Recorded export requests, damaged: values, fields and keys of the messages themselves, and bytes. The same dice make the same input."""
 
-import base64
 import copy
 import gzip
 import json
@@ -14,28 +13,15 @@ from typing import Any, Final
 import orjson
 import zstandard
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import MessageToDict, ParseDict
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
-from collector.model import Encoding, Signal
+from benchmarks.otlp import ID_KEYS, LEVELS, MESSAGES, as_json, from_json, pieces
+from collector.model import Encoding, Request, Signal
 from collector.recordings import requests
 
 CAPTURES: Final = Path(__file__).parent.parent / "tests" / "dialects" / "golden"
-MESSAGES: Final[dict[Signal, Any]] = {
-    "traces": ExportTraceServiceRequest,
-    "logs": ExportLogsServiceRequest,
-    "metrics": ExportMetricsServiceRequest,
-}
 _SIGNALS: Final[tuple[Signal, ...]] = ("traces", "logs", "metrics")
 _ENCODINGS: Final[tuple[Encoding, ...]] = ("protobuf", "json")
-_NAMES: Final[dict[Signal, tuple[str, str, str]]] = {
-    "traces": ("resource_spans", "scope_spans", "spans"),
-    "logs": ("resource_logs", "scope_logs", "log_records"),
-}
-_IDS: Final = ("traceId", "spanId", "parentSpanId")
 _TIMES: Final = ("end_time_unix_nano", "time_unix_nano")
 _SPANS_A_REQUEST: Final = 4
 _SALTS: Final = 40
@@ -74,11 +60,11 @@ class Mutator:
         """Of the times recorded: when it all happened."""
         keys: set[str] = set()
         for scenario in sorted(path.parent for path in folder.glob("*/*/facts.json")):
-            pieces = [piece for request in requests(scenario) for piece in _pieces(request.signal, request.body, request.encoding)]
-            if not pieces:
+            found = [piece for request in requests(scenario) for piece in _tagged(request)]
+            if not found:
                 continue
-            self._scenarios.append(pieces)
-            for _, piece in pieces:
+            self._scenarios.append(found)
+            for _, piece in found:
                 for message in _messages(piece):
                     fields = message.DESCRIPTOR.fields_by_name
                     if "attributes" in fields:
@@ -145,14 +131,14 @@ class Mutator:
     def _request(self) -> tuple[Signal, Any]:
         """A few neighbouring items of one recording, with ids of one of the traces under way."""
         dice = self._dice
-        pieces = dice.choice(self._scenarios)
-        start = dice.randrange(len(pieces))
-        signal = pieces[start][0]
+        scenario = dice.choice(self._scenarios)
+        start = dice.randrange(len(scenario))
+        signal = scenario[start][0]
         message = MESSAGES[signal]()
         if dice.random() < 0.1:
             self._salts[dice.randrange(_SALTS)] = dice.randbytes(16)
         salt = dice.choice(self._salts)
-        for other, piece in pieces[start : start + dice.randint(1, _SPANS_A_REQUEST)]:
+        for other, piece in scenario[start : start + dice.randint(1, _SPANS_A_REQUEST)]:
             if other == signal:
                 message.MergeFrom(piece)
         for item in _items(message, signal):
@@ -302,7 +288,7 @@ class Mutator:
             case 0:
                 del place[key]
             case 1 if isinstance(place, dict):
-                renamed = dice.choice([_snake(key), key.upper(), *self._keys, *TEXTS[:6], *_IDS])
+                renamed = dice.choice([_snake(key), key.upper(), *self._keys, *TEXTS[:6], *ID_KEYS])
                 place[renamed] = place.pop(key)
             case 1 | 2 if isinstance(place, list):
                 place.insert(key, copy.deepcopy(place[dice.randrange(len(place))]))
@@ -333,54 +319,21 @@ def _messages(message: Any) -> Iterator[Any]:
                 yield from _messages(inner)
 
 
-def _pieces(signal: Signal, body: bytes, encoding: Encoding) -> Iterator[tuple[Signal, Any]]:
-    """Each span or log record of a recorded request as a request of its own."""
-    if signal == "metrics":
+def _tagged(request: Request) -> Iterator[tuple[Signal, Any]]:
+    """Each span or log record of a recorded request as a message of its own, with its signal."""
+    if request.signal == "metrics":
         return
-    whole = MESSAGES[signal].FromString(body) if encoding == "protobuf" else _from_json(orjson.loads(body), MESSAGES[signal]())
-    groups, items = _NAMES[signal][1:]
-    for by_resource in getattr(whole, _NAMES[signal][0]):
-        for by_scope in getattr(by_resource, groups):
-            for item in getattr(by_scope, items):
-                message = MESSAGES[signal]()
-                resource = getattr(message, _NAMES[signal][0]).add()
-                resource.resource.CopyFrom(by_resource.resource)
-                scope = getattr(resource, groups).add()
-                scope.scope.CopyFrom(by_scope.scope)
-                getattr(scope, items).add().CopyFrom(item)
-                yield signal, message
+    signal = request.signal
+    whole = MESSAGES[signal].FromString(request.body) if request.encoding == "protobuf" else from_json(orjson.loads(request.body), signal)
+    yield from ((signal, piece) for piece in pieces(whole, signal))
 
 
 def _items(message: Any, signal: Signal) -> Iterator[Any]:
     """Spans or log records of a request."""
-    resources, groups, items = _NAMES[signal]
+    resources, groups, items = LEVELS[signal]
     for by_resource in getattr(message, resources):
         for by_scope in getattr(by_resource, groups):
             yield from getattr(by_scope, items)
-
-
-def _from_json(document: Any, message: Any) -> Any:
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        if isinstance(value, dict):
-            return {key: base64.b64encode(bytes.fromhex(inner)).decode() if key in _IDS else walk(inner) for key, inner in value.items()}
-        return value
-
-    return ParseDict(walk(document), message, ignore_unknown_fields=True)
-
-
-def as_json(message: Any) -> Any:
-    """A protobuf message as OTLP/JSON: ids in hexadecimal, where protobuf's own mapping has base64."""
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        if isinstance(value, dict):
-            return {key: base64.b64decode(inner).hex() if key in _IDS else walk(inner) for key, inner in value.items()}
-        return value
-
-    return walk(MessageToDict(message))
 
 
 def _containers(document: Any) -> Iterator[Any]:

@@ -5,43 +5,13 @@ made of the copies must be what is made of the originals: conformance over TARGE
 """
 
 import argparse
-import json
 import random
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-_MESSAGES: Final[dict[str, Any]] = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest}
-_FIELDS: Final = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records")}
-_KEYS: Final = {"traces": ("resourceSpans", "scopeSpans", "spans"), "logs": ("resourceLogs", "scopeLogs", "logRecords")}
-
-
-def singles(signal: str, encoding: str, body: bytes) -> Iterator[bytes]:
-    """A request body for each span or log record of a request, of `encoding` `pb` or `json`."""
-    if encoding == "json":
-        resources, scopes, items = _KEYS[signal]
-        for resource in json.loads(body).get(resources, []):
-            for scope in resource.get(scopes, []):
-                for item in scope.get(items, []):
-                    yield json.dumps({resources: [{**resource, scopes: [{**scope, items: [item]}]}]}).encode()
-        return
-    message = _MESSAGES[signal]
-    resources, scopes, items = _FIELDS[signal]
-    for resource in getattr(message.FromString(body), resources):
-        for scope in getattr(resource, scopes):
-            for item in getattr(scope, items):
-                one = message()
-                of_resource = getattr(one, resources).add(schema_url=resource.schema_url)
-                of_resource.resource.CopyFrom(resource.resource)
-                of_scope = getattr(of_resource, scopes).add(schema_url=scope.schema_url)
-                of_scope.scope.CopyFrom(scope.scope)
-                getattr(of_scope, items).add().CopyFrom(item)
-                yield one.SerializeToString()
+from benchmarks.otlp import LEVELS, singles
+from collector.recordings import requests
 
 
 def scatter(source: Path, target: Path, chance: random.Random) -> int:
@@ -50,10 +20,10 @@ def scatter(source: Path, target: Path, chance: random.Random) -> int:
     target.mkdir(parents=True)
     shutil.copy(source / "facts.json", target)
     found: list[tuple[str, bytes]] = []
-    for path in sorted(source.iterdir()):
-        parts = path.name.split(".")
-        if len(parts) == 3 and parts[1] in _MESSAGES:
-            found += [(f"{parts[1]}.{parts[2]}", body) for body in singles(parts[1], parts[2], path.read_bytes())]
+    for request in requests(source):
+        if request.signal in LEVELS:
+            ending = "json" if request.encoding == "json" else "pb"
+            found += [(f"{request.signal}.{ending}", single.body) for single in singles(request)]
     chance.shuffle(found)
     for number, (ending, body) in enumerate(found):
         (target / f"{number:06}.{ending}").write_bytes(body)

@@ -1,6 +1,5 @@
 """Both encodings of OTLP, as senders really write them, and what becomes of bad bytes."""
 
-import base64
 import contextlib
 import json
 import random
@@ -9,13 +8,12 @@ from typing import Any
 
 import orjson
 import pytest
-from google.protobuf.json_format import MessageToDict
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from benchmarks.otlp import MESSAGES, as_json
 from collector.decode import REASONS, decode
 from collector.decode_limits import MAX_ATTRIBUTES, MAX_DEPTH
 from collector.errors import Malformed
@@ -24,7 +22,6 @@ from collector.telemetry_data import Decoded, LogRecord, Span
 from tests.dialects.captures import SCENARIOS, name_of, requests
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-MESSAGES = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest, "metrics": ExportMetricsServiceRequest}
 
 
 def of_json(document: Any, signal: Signal = "traces") -> Decoded:
@@ -50,19 +47,9 @@ def protobuf_span(request: ExportTraceServiceRequest) -> Any:
     return span
 
 
-def as_json(request: Request) -> bytes:
-    """A protobuf body as OTLP/JSON: ids in hexadecimal, where protobuf's own mapping has base64."""
-    document = MessageToDict(MESSAGES[request.signal].FromString(request.body))
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, list):
-            return [walk(item) for item in value]
-        if isinstance(value, dict):
-            ids = {"traceId", "spanId", "parentSpanId"}
-            return {key: base64.b64decode(inner).hex() if key in ids else walk(inner) for key, inner in value.items()}
-        return value
-
-    return orjson.dumps(walk(document))
+def in_json(request: Request) -> bytes:
+    """The body of a protobuf request in the other encoding."""
+    return orjson.dumps(as_json(MESSAGES[request.signal].FromString(request.body)))
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
@@ -70,7 +57,7 @@ def test_json_and_protobuf_say_the_same(folder: Path) -> None:
     for request in requests(folder):
         if request.encoding == "json":
             continue
-        other = decode(Request(signal=request.signal, encoding="json", body=as_json(request)))
+        other = decode(Request(signal=request.signal, encoding="json", body=in_json(request)))
         assert decode(request) == other
 
 
@@ -247,7 +234,7 @@ def test_metrics_are_counted_only() -> None:
     assert of_protobuf(request, "metrics") == Decoded(data_points=4)
     assert (
         of_json(
-            json.loads(as_json(Request(signal="metrics", encoding="protobuf", body=request.SerializeToString()))), "metrics"
+            json.loads(in_json(Request(signal="metrics", encoding="protobuf", body=request.SerializeToString()))), "metrics"
         ).data_points
         == 4
     )
@@ -271,7 +258,7 @@ def test_recorded_bodies_with_damage(seed: int) -> None:
         for request in requests(folder):
             bodies = [(request.body, request.encoding)]
             if request.encoding == "protobuf":
-                bodies.append((as_json(request), "json"))
+                bodies.append((in_json(request), "json"))
             for body, encoding in bodies:
                 damaged = bytearray(body)
                 for _ in range(source.randrange(1, 6)):

@@ -2,16 +2,15 @@
 
 import gzip
 import json
-from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
-from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from benchmarks.otlp import as_json
 from collector.web.schemas import Finding, Session, Step
 from tests.core.agents import Made, agent, llm, loop, request, tool
 
@@ -26,19 +25,7 @@ def protobuf(spans: list[Made]) -> bytes:
 
 
 def otlp_json(spans: list[Made]) -> bytes:
-    """As OTLP/JSON has it: ids in hexadecimal, not base64."""
-    document = MessageToDict(ExportTraceServiceRequest.FromString(protobuf(spans)))
-    for resource in document["resourceSpans"]:
-        for scope in resource["scopeSpans"]:
-            for span in scope["spans"]:
-                for key in ("traceId", "spanId", "parentSpanId"):
-                    if key in span:
-                        span[key] = _hex(span[key])
-    return json.dumps(document).encode()
-
-
-def _hex(base64: str) -> str:
-    return b64decode(base64).hex()
+    return json.dumps(as_json(ExportTraceServiceRequest.FromString(protobuf(spans)))).encode()
 
 
 def lines(spans: list[Made]) -> bytes:

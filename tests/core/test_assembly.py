@@ -5,20 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from collector.assembly import Assembler
-from collector.decode import decode
-from collector.dialects import fragment_of
 from collector.model import Identifiers
-from collector.traces import Limits
-from detectors.model import CostBasis, SessionKey, SessionsMerged, StepKind, StepRetracted
+from detectors.model import SessionKey, SessionsMerged
 
-from .agents import Made, Run, agent, content_log, llm, loop, plumbing, request, span, span_id, tool, trace_id
-
-
-def calls(run: Run, session: str = "s") -> list[tuple[str, str | None]]:
-    """(kind, name) of the session's model and tool calls."""
-    return [(step.kind.value, step.name) for step in run.steps(session) if step.counts]
-
+from .agents import Made, Run, agent, content_log, llm, loop, plumbing, request, tool, trace_id
 
 # Whose it is
 
@@ -89,6 +79,15 @@ def test_an_agent_s_own_id_holds_for_what_runs_below_it() -> None:
     run = Run().send(agent("root", session="outer"), agent("sub", parent="root", session="inner"))
     run.send(llm("a", parent="root")).send(llm("b", parent="sub"), tool("c", parent="b"))
     assert {name: one.steps for name, one in run.sums().items()} == {"outer": 1, "inner": 2}
+
+
+def test_looping_sessions_are_found_under_their_final_name() -> None:
+    run = Run()
+    for made in loop("t"):
+        run.send(made)
+    run.send(agent("t root", trace="t", session="s", lasts=999))
+    assert {found.detector for found in run.findings} >= {"exact_loop"}
+    assert list(run.by_id()) == ["s"]
 
 
 # Joined by what they share
@@ -261,156 +260,5 @@ def test_content_of_a_record_that_was_folded_goes_to_the_call_that_counts(first:
         assert [step.output_text for step in run.steps()] == ["I looked."]
 
 
-# Tool calls from what the model asked and was told
-
-ASK = [("call-1", "search", {"query": "x"})]
-
-
-def test_a_rejected_call_shows_in_the_next_prompt() -> None:
-    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(llm("b", at=5, session="s", told=[("call-1", "not in the schema")]))
-    assert calls(run) == [("llm", "gpt-4o-mini"), ("llm", "gpt-4o-mini"), ("tool", "search")]
-    made = run.steps()[-1]
-    assert (made.arguments, made.result, made.call_id) == ('{"query":"x"}', "not in the schema", "call-1")
-
-
-def test_an_outcome_told_in_every_later_prompt_counts_once() -> None:
-    run = Run().send(llm("a", session="s", asks=ASK))
-    for number in range(4):
-        run.send(llm(f"b{number}", at=5 + number, session="s", told=[("call-1", "no")]))
-    assert run.sums()["s"].tool_calls == 1
-
-
-def test_an_outcome_nobody_asked_for_is_no_step() -> None:
-    assert Run().send(llm("b", session="s", told=[("call-9", "x")])).sums()["s"].tool_calls == 0
-
-
-EXECUTED = {
-    "in time": ((0, 1, 2), "call-1"),
-    "late": ((0, 2, 1), "call-1"),
-    "before it was asked": ((1, 0, 2), "call-1"),
-    "in time, without its id": ((0, 1, 2), None),
-    "late, without its id": ((0, 2, 1), None),
-}
-
-
-@pytest.mark.parametrize(("order", "call"), EXECUTED.values(), ids=EXECUTED)
-def test_an_executed_call_counts_once_wherever_its_record_comes(order: Sequence[int], call: str | None) -> None:
-    spans = [
-        llm("a", at=0, session="s", asks=ASK),
-        tool("x", "search", {"query": "x"}, "found", at=2, call=call, session="s"),
-        llm("b", at=5, session="s", told=[("call-1", "found")]),
-    ]
-    run = Run().send_each(*(spans[place] for place in order))
-    assert run.sums()["s"][:3] == (3, 2, 1)
-    assert next(step.span_id for step in run.steps() if step.kind is StepKind.TOOL) == span_id("x")
-
-
-def test_a_stand_in_is_taken_back_when_the_record_comes_late() -> None:
-    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(llm("b", at=5, session="s", told=[("call-1", "found")]))
-    run.send(tool("x", "search", {"query": "x"}, "found", at=2, call="call-1", session="s"))
-    assert [event.was.call_id for event in run.events if isinstance(event, StepRetracted)] == ["call-1"]
-
-
-def test_records_without_call_ids_are_told_apart_by_their_arguments() -> None:
-    first, second = {"query": "refund policy"}, {"query": "refund email"}
-    run = Run().send(llm("a", at=0, session="s", asks=[("c1", "search", first)]))
-    run.send(llm("b", at=5, session="s", told=[("c1", "found")], asks=[("c2", "search", second)]))
-    run.send(tool("x", "search", first, "found", at=2, session="s"), tool("y", "search", second, "found", at=7, session="s"))
-    run.send(llm("c", at=9, session="s", told=[("c2", "found")]))
-    assert run.sums()["s"].tool_calls == 2
-
-
-def test_a_quick_call_that_ended_before_the_model_call_that_asked_for_it_counts_once() -> None:
-    run = Run().send(
-        llm("a", at=0, lasts=2, session="s", asks=ASK), tool("x", "search", {"query": "x"}, "found", at=1.9, lasts=0, session="s")
-    )
-    run.send(llm("b", at=5, session="s", told=[("call-1", "found")]))
-    assert run.sums()["s"].tool_calls == 1
-
-
-def test_an_earlier_equal_call_is_not_the_one_that_was_asked_for_later() -> None:
-    run = Run().send(tool("x", "search", {"query": "x"}, "found", at=1, session="s"))
-    run.send(llm("a", at=5, session="s", asks=ASK)).send(llm("b", at=8, session="s", told=[("call-1", "rejected")]))
-    assert run.sums()["s"].tool_calls == 2
-
-
-def test_a_request_in_a_late_log_record_is_remembered_too() -> None:
-    run = Run().send(llm("a", at=0, session="s")).send(content_log("a", asks=ASK))
-    run.send(llm("b", at=5, session="s", told=[("call-1", "rejected")]))
-    assert run.sums()["s"].tool_calls == 1
-
-
-def test_arguments_the_record_lacks_come_from_the_request() -> None:
-    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(tool("x", "search", call="call-1", at=2, session="s"))
-    assert run.steps()[-1].arguments == '{"query":"x"}'
-
-
-# Bounds
-
-
 def test_content_whose_span_never_comes_is_no_step() -> None:
     assert Run().send(content_log("a", says="hello")).sums() == {}
-
-
-def test_what_is_remembered_is_bounded() -> None:
-    small = Limits(traces=10, spans=50, spans_per_trace=10, recent_steps=10, ids=10, sessions=10, waiting=10)
-    assembler = Assembler(price=lambda _: (None, CostBasis.UNMETERED, None), limits=small)
-    spans = [
-        llm(f"a{n}", trace=f"t{n % 50}", parent=f"b{n}", response=f"r{n}", asks=[(f"c{n}", "x", {})], links=((f"t{n - 1}", "x"),))
-        for n in range(500)
-    ]
-    spans += [span(f"z{n}", {"gen_ai.operation.name": "chat"}, trace="one", parent=f"p{n}", session=f"s{n}") for n in range(500)]
-    for decoded in decode(request(*spans)).spans:
-        fragment = fragment_of(decoded)
-        assert fragment is not None
-        assembler.add("default", fragment)
-    assembler.take()
-    kept = [assembler._steps, assembler._supplements, assembler._traces, assembler._calls]
-    assert max(map(len, kept)) <= 10
-    # Two generations of ten.
-    assert max(map(len, [assembler._aliases, assembler._joins, assembler._twins])) <= 20
-    held = [*assembler._traces._recent.values(), *assembler._traces._quiet.values()]
-    assert all(len(trace.spans) <= 10 for trace in held)
-    assert sum(len(trace.spans) for trace in held) == assembler._traces.spans <= 50
-
-
-def test_a_trace_whose_spans_were_forgotten_is_still_its_session_s() -> None:
-    run = Run(limits=Limits(spans=20))
-    run.send(llm("a", trace="t", session="s"), agent("root", trace="t", session="s"))
-    for number in range(10):
-        run.send(*(llm(f"{number} {call}", trace=f"u{number}", session=f"u{number}") for call in range(5)))
-    trace = run.assembler._traces.known("default", trace_id("t"))
-    assert trace is not None
-    assert not trace.spans
-    run.send(llm("late", trace="t"))
-    assert run.sums()["s"].llm_calls == 2
-
-
-def test_late_facts_change_a_step_as_long_as_its_texts_fit() -> None:
-    def told(limits: Limits) -> str | None:
-        run = Run(limits=limits).send(llm("a", session="s"))
-        for number in range(40):
-            run.send(tool(f"t{number}", "search", {"q": "x" * 5_000}, trace=f"u{number}", session="u"))
-        run.send(content_log("a", says="I looked."))
-        return run.steps()[0].output_text
-
-    assert told(Limits()) == "I looked."
-    assert told(Limits(recent_steps_bytes=2**20)) == "I looked."
-    assert told(Limits(recent_steps_bytes=2**16)) is None
-
-
-def test_what_waits_for_a_span_is_bounded_in_bytes() -> None:
-    run = Run(limits=Limits(waiting_bytes=2**20))
-    for number in range(50):
-        run.send(content_log(f"a{number}", says="x" * 50_000))
-    assert 0 < len(run.assembler._supplements) < 25
-    assert run.assembler._supplements.size < 2**20 + 8 * 60_000
-
-
-def test_looping_sessions_are_found_under_their_final_name() -> None:
-    run = Run()
-    for made in loop("t"):
-        run.send(made)
-    run.send(agent("t root", trace="t", session="s", lasts=999))
-    assert {found.detector for found in run.findings} >= {"exact_loop"}
-    assert list(run.by_id()) == ["s"]

@@ -1,9 +1,98 @@
-"""What is remembered of tool calls is bounded in bytes, and what is forgotten changes nothing that stands."""
+"""Tool calls from what the model asked and was told: each counts once, and what is remembered of them is bounded in bytes."""
+
+from collections.abc import Sequence
+
+import pytest
 
 from collector.tool_calls import ToolCalls
-from detectors.model import SessionKey, Step, StepKind, ToolAsk
+from detectors.model import SessionKey, Step, StepKind, StepRetracted, ToolAsk
 
+from .agents import Run, content_log, llm, span_id, tool
+
+ASK = [("call-1", "search", {"query": "x"})]
 TEXT = "x" * 100_000
+
+
+def test_a_rejected_call_shows_in_the_next_prompt() -> None:
+    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(llm("b", at=5, session="s", told=[("call-1", "not in the schema")]))
+    assert [step.kind for step in run.steps() if step.counts] == [StepKind.LLM, StepKind.LLM, StepKind.TOOL]
+    made = run.steps()[-1]
+    assert (made.name, made.arguments, made.result, made.call_id) == ("search", '{"query":"x"}', "not in the schema", "call-1")
+
+
+def test_an_outcome_told_in_every_later_prompt_counts_once() -> None:
+    run = Run().send(llm("a", session="s", asks=ASK))
+    for number in range(4):
+        run.send(llm(f"b{number}", at=5 + number, session="s", told=[("call-1", "no")]))
+    assert run.sums()["s"].tool_calls == 1
+
+
+def test_an_outcome_nobody_asked_for_is_no_step() -> None:
+    assert Run().send(llm("b", session="s", told=[("call-9", "x")])).sums()["s"].tool_calls == 0
+
+
+EXECUTED = {
+    "in time": ((0, 1, 2), "call-1"),
+    "late": ((0, 2, 1), "call-1"),
+    "before it was asked": ((1, 0, 2), "call-1"),
+    "in time, without its id": ((0, 1, 2), None),
+    "late, without its id": ((0, 2, 1), None),
+}
+
+
+@pytest.mark.parametrize(("order", "call"), EXECUTED.values(), ids=EXECUTED)
+def test_an_executed_call_counts_once_wherever_its_record_comes(order: Sequence[int], call: str | None) -> None:
+    spans = [
+        llm("a", at=0, session="s", asks=ASK),
+        tool("x", "search", {"query": "x"}, "found", at=2, call=call, session="s"),
+        llm("b", at=5, session="s", told=[("call-1", "found")]),
+    ]
+    run = Run().send_each(*(spans[place] for place in order))
+    assert run.sums()["s"][:3] == (3, 2, 1)
+    assert next(step.span_id for step in run.steps() if step.kind is StepKind.TOOL) == span_id("x")
+
+
+def test_a_stand_in_is_taken_back_when_the_record_comes_late() -> None:
+    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(llm("b", at=5, session="s", told=[("call-1", "found")]))
+    run.send(tool("x", "search", {"query": "x"}, "found", at=2, call="call-1", session="s"))
+    assert [event.was.call_id for event in run.events if isinstance(event, StepRetracted)] == ["call-1"]
+
+
+def test_records_without_call_ids_are_told_apart_by_their_arguments() -> None:
+    first, second = {"query": "refund policy"}, {"query": "refund email"}
+    run = Run().send(llm("a", at=0, session="s", asks=[("c1", "search", first)]))
+    run.send(llm("b", at=5, session="s", told=[("c1", "found")], asks=[("c2", "search", second)]))
+    run.send(tool("x", "search", first, "found", at=2, session="s"), tool("y", "search", second, "found", at=7, session="s"))
+    run.send(llm("c", at=9, session="s", told=[("c2", "found")]))
+    assert run.sums()["s"].tool_calls == 2
+
+
+def test_a_quick_call_that_ended_before_the_model_call_that_asked_for_it_counts_once() -> None:
+    run = Run().send(
+        llm("a", at=0, lasts=2, session="s", asks=ASK), tool("x", "search", {"query": "x"}, "found", at=1.9, lasts=0, session="s")
+    )
+    run.send(llm("b", at=5, session="s", told=[("call-1", "found")]))
+    assert run.sums()["s"].tool_calls == 1
+
+
+def test_an_earlier_equal_call_is_not_the_one_that_was_asked_for_later() -> None:
+    run = Run().send(tool("x", "search", {"query": "x"}, "found", at=1, session="s"))
+    run.send(llm("a", at=5, session="s", asks=ASK)).send(llm("b", at=8, session="s", told=[("call-1", "rejected")]))
+    assert run.sums()["s"].tool_calls == 2
+
+
+def test_a_request_in_a_late_log_record_is_remembered_too() -> None:
+    run = Run().send(llm("a", at=0, session="s")).send(content_log("a", asks=ASK))
+    run.send(llm("b", at=5, session="s", told=[("call-1", "rejected")]))
+    assert run.sums()["s"].tool_calls == 1
+
+
+def test_arguments_the_record_lacks_come_from_the_request() -> None:
+    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(tool("x", "search", call="call-1", at=2, session="s"))
+    assert run.steps()[-1].arguments == '{"query":"x"}'
+
+
+# Bounds
 
 
 def call(seq: int, arguments: str = TEXT) -> Step:

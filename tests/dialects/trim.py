@@ -11,9 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
+from benchmarks.otlp import JSON_LEVELS, LEVELS, MESSAGES
 from collector.decode import decode
 from collector.dialects import fragment_of, fragment_of_log
 from collector.model import Request
@@ -27,9 +25,6 @@ _HISTORY: Final = 6
 _INDEXED: Final = re.compile(r"(llm\.input_messages|gen_ai\.prompt|llm\.tools|llm\.request\.functions)\.(\d+)\.")
 _NOISE: Final = 2
 """Of the items of one name that say nothing so many stay, as the tests should see such too."""
-_LEVELS: Final = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records")}
-_KINDS: Final[dict[str, Any]] = {"traces": ExportTraceServiceRequest, "logs": ExportLogsServiceRequest}
-_JSON_KEYS: Final = {"traces": ("resourceSpans", "scopeSpans", "spans"), "logs": ("resourceLogs", "scopeLogs", "logRecords")}
 
 
 def cut(text: str) -> str:
@@ -89,8 +84,8 @@ def trimmed(request: Request, seen: dict[str, int]) -> bytes | None:
     """The body of the request, trimmed; None where nothing of it is left."""
     if request.encoding == "json":
         return _trimmed_json(request, seen)
-    message = _KINDS[request.signal].FromString(request.body)
-    resources, scopes, items = _LEVELS[request.signal]
+    message = MESSAGES[request.signal].FromString(request.body)
+    resources, scopes, items = LEVELS[request.signal]
     silent = iter(_said_nothing(request))
     kept = 0
     for resource in getattr(message, resources):
@@ -127,7 +122,7 @@ def trimmed(request: Request, seen: dict[str, int]) -> bytes | None:
 
 def _trimmed_json(request: Request, seen: dict[str, int]) -> bytes | None:
     tree = json.loads(request.body)
-    resources, scopes, items = _JSON_KEYS[request.signal]
+    resources, scopes, items = JSON_LEVELS[request.signal]
     silent = iter(_said_nothing(request))
     kept = 0
     for resource in tree.get(resources, []):
@@ -176,7 +171,7 @@ def main(source: Path, target: Path) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if len(path.name.split(".")) == 3 and path.name.split(".")[1] in _LEVELS]
+    return [path for path in sorted(folder.iterdir()) if len(path.name.split(".")) == 3 and path.name.split(".")[1] in LEVELS]
 
 
 if __name__ == "__main__":

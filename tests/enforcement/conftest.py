@@ -6,6 +6,7 @@ import pytest
 
 from collector.enforcement.control import ControlStore
 
+from .asking import Ask
 from .runtime import Clock, FakeRuntime
 
 
@@ -19,6 +20,11 @@ def control(path: Path) -> Iterator[ControlStore]:
     store = ControlStore(path)
     yield store
     store.close()
+
+
+@pytest.fixture
+def ask(control: ControlStore) -> Ask:
+    return Ask(control)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from benchmarks.mutations import as_json
+from benchmarks.otlp import as_json
 from collector.receiver.export import SERVICES
 
 PROTOBUF: Final = "application/x-protobuf"
