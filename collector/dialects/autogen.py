@@ -9,11 +9,10 @@ from collector.decode_limits import MAX_TIME
 from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.otel_genai import OtelGenAI
-from collector.dialects.steps import SUCCESS, step
+from collector.dialects.steps import SUCCESS, model_call
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import answer, as_bool, as_dict, as_id, as_list, as_text
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import StepKind
 
 _HOPS: Final = "autogen "
 _MAX_INNER: Final = 64
@@ -66,16 +65,7 @@ class AutoGen(OtelGenAI):
         calls = {"role": "assistant", "tool_calls": content} if isinstance(content, list) else {"role": "assistant", "content": content}
         said = messages.exchange((), [messages.read(calls)])
         agent = as_text(message.get("source"))
-        found = step(
-            span,
-            self.name,
-            StepKind.LLM,
-            agent=agent,
-            response_id=message_id,
-            output_text=said.output_text,
-            **tokens._asdict(),
-            **SUCCESS._asdict(),
-        )
+        found = model_call(span, self.name, None, tokens, SUCCESS, said=said, agent=agent, response_id=message_id)
         at_ns = _time(message.get("created_at")) or span.start_ns
         found = msgspec.structs.replace(found, started_ns=at_ns, ended_ns=at_ns)
         return Fragment(step=found, twin_key=message_id, agent=agent, asks=said.asks, joins=said.joins, at_ns=at_ns)

@@ -4,7 +4,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.messages import plain_content, unwrapped
-from collector.dialects.steps import Usage, inclusive
+from collector.dialects.steps import Ending, Usage, failed, inclusive, judged
 from collector.dialects.values import as_bool, as_dict, as_id, as_int, as_json, as_text, from_repr, json_text
 
 _NAME: Final = re.compile(r"^[A-Za-z_][\w.-]{0,63}$")
@@ -23,6 +23,11 @@ class Outcome(NamedTuple):
     error: bool | None = None
     call_id: str | None = None
     enveloped: bool = False
+
+    def ending(self, known: Ending) -> Ending:
+        """How the call ended: as its span says, `known`, unless the result tells of a failure that the framework handled."""
+        ended = judged(known if self.error is None or known.error is True else Ending(error=self.error), self.text)
+        return failed(None, self.text) if self.error and ended.error_message is None else ended
 
 
 def tool_arguments(value: Any) -> str | None:

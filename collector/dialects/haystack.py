@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import ending, judged, step, tool_kind
+from collector.dialects.steps import ending, judged, model_call, step, tool_kind
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import arguments_text, as_dict, as_id, as_list, as_text, as_texts, canonical, first, first_id
 from collector.telemetry_data import LogRecord, Span
@@ -62,24 +62,10 @@ class Haystack:
             meta = next((found for found in as_list(as_dict(said).get("meta")) if isinstance(found, dict)), {})
         exchange = _exchange(request.get("messages"), replies)
         tokens = usage_of(meta.get("usage"))
-        ended = ending(span)
-        if ended.error is None and (tokens.output_tokens or exchange.output_text or exchange.asks):
-            ended = ended._replace(error=False)
         model = as_text(meta.get("model"))
         response_id = as_id(meta.get("id")) or as_id(meta.get("response_id"))
-        found = step(
-            span,
-            self.name,
-            StepKind.LLM,
-            name=model,
-            model=model,
-            response_id=response_id,
-            finish_reasons=as_texts(meta.get("finish_reason")),
-            input_text=exchange.input_text,
-            output_text=exchange.output_text,
-            **tokens._asdict(),
-            **ended._asdict(),
-        )
+        reasons = as_texts(meta.get("finish_reason"))
+        found = model_call(span, self.name, model, tokens, ending(span), said=exchange, response_id=response_id, finish_reasons=reasons)
         return Fragment(
             step=found,
             session_id=session,

@@ -8,7 +8,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.openinference import OpenInference
 from collector.dialects.python_repr import KIND, constructed
-from collector.dialects.steps import SUCCESS, step
+from collector.dialects.steps import SUCCESS, model_call
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import answer, as_bool, as_dict, as_id, as_list, as_text, as_texts, ask
 from collector.telemetry_data import Span
@@ -84,17 +84,8 @@ class HaystackOpenInference(OpenInference):
         if usage.input_tokens is None and usage.output_tokens is None:
             # The application's own message, or one that an earlier run was told.
             return Fragment(answers=answers, joins=joins, at_ns=span.end_ns)
-        model = as_text(meta.get("model"))
-        found = step(
-            span,
-            self.name,
-            StepKind.LLM,
-            name=model,
-            model=model,
-            finish_reasons=as_texts(meta.get("finish_reason")),
-            **usage._asdict(),
-            **SUCCESS._asdict(),
-        )
+        reasons = as_texts(meta.get("finish_reason"))
+        found = model_call(span, self.name, as_text(meta.get("model")), usage, SUCCESS, finish_reasons=reasons)
         # It ran somewhere within the run, after the calls before it.
         found = msgspec.structs.replace(
             found, span_id="", parent_span_id=span.span_id, started_ns=min(span.start_ns + place, found.ended_ns)

@@ -6,7 +6,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import SUCCESS, Ending, ending, failed, identity_only, judged, step, tool_kind
+from collector.dialects.steps import Ending, ending, failed, identity_only, model_call, step, tool_kind
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import as_dict, as_id, as_json, as_text, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -55,23 +55,8 @@ class Langfuse:
         agent = (name if label == "agent" else None) or as_text(get(_OBS + "metadata.lc_agent_name"))
         if kind is StepKind.LLM:
             said = _exchange(attributes)
-            tokens = usage_of(get(_OBS + "usage_details"))
-            ended = _ending(span)
-            if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
-                ended = SUCCESS
             model = as_text(get(_OBS + "model.name"))
-            found = step(
-                span,
-                self.name,
-                kind,
-                name=model,
-                model=model,
-                agent=agent,
-                input_text=said.input_text,
-                output_text=said.output_text,
-                **tokens._asdict(),
-                **ended._asdict(),
-            )
+            found = model_call(span, self.name, model, usage_of(get(_OBS + "usage_details")), _ending(span), said=said, agent=agent)
             return Fragment(step=found, session_id=session, conversation_ids=others, agent=agent, **_calls(said))
         if kind is StepKind.TOOL:
             return self._tool(span, name, agent)
@@ -87,10 +72,6 @@ class Langfuse:
         kind = tool_kind(name, outcome.text)
         if kind is None:
             return identity_only(span, session, others, agent)
-        known = _ending(span)
-        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
-        if outcome.error and ended.error_message is None:
-            ended = failed(None, outcome.text)
         call_id = outcome.call_id or first_id(attributes, _OBS + "metadata.tool_call_id")
         found = step(
             span,
@@ -101,7 +82,7 @@ class Langfuse:
             call_id=call_id,
             arguments=tool_arguments(attributes.get(_OBS + "input")),
             result=outcome.text,
-            **ended._asdict(),
+            **outcome.ending(_ending(span))._asdict(),
         )
         joins = (call_id,) if call_id else ()
         return Fragment(step=found, session_id=session, conversation_ids=others, agent=agent, joins=joins)

@@ -8,7 +8,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.envelopes import ReturnedCall, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import Ending, ending, failed, identity_only, judged, step, tool_kind
+from collector.dialects.steps import ending, identity_only, model_call, step, tool_kind
 from collector.dialects.usage_json import completed, usage_of
 from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -66,39 +66,18 @@ class MLflow:
 
     def _reported(self, span: Span, session: str | None, call: ReturnedCall) -> Fragment:
         """A graph's node around one model call: its message has the reasoning tokens that the call's own span lacks."""
-        found = step(
-            span,
-            self.name,
-            StepKind.LLM,
-            name=call.model,
-            model=call.model,
-            response_id=call.response_id,
-            **call.usage._asdict(),
-            **ending(span)._asdict(),
-        )
+        found = model_call(span, self.name, call.model, call.usage, ending(span), response_id=call.response_id)
         return Fragment(step=found, session_id=session, twin_key=call.response_id)
 
     def _llm(self, span: Span, session: str | None, told: Any, said: Any) -> Fragment:
         exchange, reasons = _exchange(told, said)
         response = as_dict(said)
         tokens = completed(usage_of(_value(span.attributes, "mlflow.chat.tokenUsage")), usage_of(response.get("usage")))
-        ended = ending(span)
         model = as_text(_value(span.attributes, "mlflow.llm.model")) or as_text(_value(span.attributes, "model"))
         response_id = as_id(response.get("id"))
-        found = step(
-            span,
-            self.name,
-            StepKind.LLM,
-            name=model,
-            model=model,
-            provider=as_text(_value(span.attributes, "mlflow.llm.provider")),
-            response_id=response_id,
-            finish_reasons=reasons,
-            input_text=exchange.input_text,
-            output_text=exchange.output_text,
-            **tokens._asdict(),
-            **ended._asdict(),
-        )
+        provider = as_text(_value(span.attributes, "mlflow.llm.provider"))
+        facts = {"provider": provider, "response_id": response_id, "finish_reasons": reasons}
+        found = model_call(span, self.name, model, tokens, ending(span), said=exchange, **facts)
         return Fragment(
             step=found, session_id=session, twin_key=response_id, asks=exchange.asks, answers=exchange.answers, joins=exchange.joins
         )
@@ -109,10 +88,7 @@ class MLflow:
         kind = tool_kind(name, outcome.text)
         if kind is None:
             return identity_only(span, session)
-        known = ending(span, ok_tells=not outcome.enveloped)
-        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
-        if outcome.error and ended.error_message is None:
-            ended = failed(None, outcome.text)
+        ended = outcome.ending(ending(span, ok_tells=not outcome.enveloped))
         call_id = outcome.call_id or as_id(_value(span.attributes, "tool_call_id"))
         found = step(
             span, self.name, kind, name=name, call_id=call_id, arguments=tool_arguments(told), result=outcome.text, **ended._asdict()

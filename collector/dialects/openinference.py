@@ -7,7 +7,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange, Message
-from collector.dialects.steps import Ending, Usage, ending, identity_only, inclusive, judged, step, tool_kind
+from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_kind
 from collector.dialects.values import (
     answer,
     as_dict,
@@ -89,10 +89,6 @@ class OpenInference:
         session, conversations = _identity(attributes)
         response_id, reasons = self.response(attributes)
         said = _exchange(attributes, alternating=response_id is not None and response_id.startswith("resp_"))
-        tokens = self.usage(attributes)
-        ended = ending(span)
-        if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
-            ended = Ending(error=False)
         model = as_text(
             first(
                 attributes,
@@ -105,20 +101,17 @@ class OpenInference:
         )
         agent = _agent(span)
         return Fragment(
-            step=step(
+            step=model_call(
                 span,
                 self.name,
-                StepKind.LLM,
-                name=model,
+                model,
+                self.usage(attributes),
+                ending(span),
+                said=said,
                 agent=agent,
                 provider=as_text(first(attributes, "llm.provider", "llm.system")),
-                model=model,
                 response_id=response_id,
                 finish_reasons=reasons,
-                input_text=said.input_text,
-                output_text=said.output_text,
-                **tokens._asdict(),
-                **ended._asdict(),
             ),
             session_id=session,
             conversation_ids=conversations,
@@ -149,10 +142,7 @@ class OpenInference:
         if kind is StepKind.TOOL and attributes.get(_KIND) == "AGENT":
             kind = StepKind.HANDOFF
         # Only a tool's own message tells whether a handled failure stands behind status OK.
-        known = ending(span, ok_tells=not outcome.enveloped)
-        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
-        if outcome.error is True and ended.error_message is None:
-            ended = judged(Ending(), f"Error: {outcome.text}")
+        ended = outcome.ending(ending(span, ok_tells=not outcome.enveloped))
         call_id = outcome.call_id or first_id(attributes, "tool_call.id", "tool.id")
         return Fragment(
             step=step(

@@ -9,7 +9,7 @@ from collector.dialects.base import Fragment
 from collector.dialects.envelopes import decoded, dispatched, mcp_result, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.otel_genai import OtelGenAI
-from collector.dialects.steps import Ending, identity_only, judged, step, tool_kind
+from collector.dialects.steps import SUCCESS, identity_only, model_call, step, tool_kind
 from collector.dialects.values import as_text, ask, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -101,17 +101,7 @@ class OpenLLMetry(OtelGenAI):
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
         return Fragment(
-            step=step(
-                span,
-                self.name,
-                StepKind.LLM,
-                name=call.model,
-                model=call.model,
-                agent=agent,
-                response_id=call.response_id,
-                error=False,
-                **call.usage._asdict(),
-            ),
+            step=model_call(span, self.name, call.model, call.usage, SUCCESS, agent=agent, response_id=call.response_id),
             session_id=session,
             conversation_ids=conversations,
             agent=agent,
@@ -169,10 +159,7 @@ class OpenLLMetry(OtelGenAI):
         kind = tool_kind(name, outcome.text, arguments)
         if kind is None:
             return identity_only(span, session, conversations, agent)
-        known = self.ending(span)
-        ended = judged(known if outcome.error is None or known.error is True else Ending(error=outcome.error), outcome.text)
-        if outcome.error is True and ended.error_message is None:
-            ended = judged(Ending(), f"Error: {outcome.text}")
+        ended = outcome.ending(self.ending(span))
         call_id = outcome.call_id or first_id(attributes, "gen_ai.tool.call.id")
         return Fragment(
             step=step(

@@ -6,7 +6,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.genai_keys import conversation_of, provider, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
-from collector.dialects.steps import SUCCESS, Ending, Usage, ending, identity_only, judged, log_step, step, step_of, tool_kind
+from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, model_call, step, step_of, tool_kind
 from collector.dialects.values import (
     arguments_text,
     as_dict,
@@ -139,38 +139,27 @@ class OtelGenAI:
         """One model call."""
         attributes = span.attributes
         said = self.content(span)
-        tokens = self.usage(attributes)
         model = attributes.get("gen_ai.response.model")
         model = as_text(attributes.get("gen_ai.request.model") if model is None else model)
         response_id = as_id(attributes.get("gen_ai.response.id"))
-        ended = self.ending(span)
-        if ended.error is None and (tokens.output_tokens or said.output_text or said.asks):
-            ended = SUCCESS
         agent = self.agent_name(span)
         session, conversations = self.identity(attributes)
         reasons = attributes.get("gen_ai.response.finish_reasons")
         if reasons is None:
             reasons = attributes.get("gen_ai.response.finish_reason")
-        facts = {
-            "name": model,
-            "agent": agent,
-            "provider": self.provider(attributes),
-            "model": model,
-            "response_id": response_id,
-            "input_tokens": tokens.input_tokens,
-            "output_tokens": tokens.output_tokens,
-            "cached_input_tokens": tokens.cached_input_tokens,
-            "cache_write_tokens": tokens.cache_write_tokens,
-            "reasoning_tokens": tokens.reasoning_tokens,
-            "finish_reasons": as_texts(reasons),
-            "input_text": said.input_text,
-            "output_text": said.output_text,
-            "error": ended.error,
-        }
-        if ended.error:
-            facts |= ended._asdict()
         return Fragment(
-            step=step_of(span, self.name, StepKind.LLM, facts),
+            step=model_call(
+                span,
+                self.name,
+                model,
+                self.usage(attributes),
+                self.ending(span),
+                said=said,
+                agent=agent,
+                provider=self.provider(attributes),
+                response_id=response_id,
+                finish_reasons=as_texts(reasons),
+            ),
             session_id=session,
             conversation_ids=conversations,
             twin_key=response_id,

@@ -4,6 +4,7 @@ import re
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.base import UNASSIGNED, Fragment
+from collector.dialects.messages import NOTHING, Exchange
 from collector.dialects.values import as_id, as_int, as_text, seems_failed
 from collector.error_classes import classify
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -167,6 +168,21 @@ def step_of(span: Span, dialect: str, kind: StepKind, facts: dict[str, Any]) -> 
     facts["dialect"] = dialect
     facts["service_name"], facts["service_instance"] = _service(span.resource)
     return Step(**facts)
+
+
+def model_call(span: Span, dialect: str, model: str | None, usage: Usage, ended: Ending, *, said: Exchange = NOTHING, **facts: Any) -> Step:
+    """A model call: named after its model; one that answered did not fail, where its status leaves that open."""
+    if ended.error is None and (usage.output_tokens or said.output_text or said.asks):
+        ended = SUCCESS
+    facts["name"] = facts["model"] = model
+    facts["input_text"], facts["output_text"] = said.input_text, said.output_text
+    facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
+    facts["cached_input_tokens"], facts["cache_write_tokens"] = usage.cached_input_tokens, usage.cache_write_tokens
+    facts["reasoning_tokens"] = usage.reasoning_tokens
+    facts["error"] = ended.error
+    if ended.error:
+        facts |= ended._asdict()
+    return step_of(span, dialect, StepKind.LLM, facts)
 
 
 def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: Any = None, **facts: Any) -> Step:
