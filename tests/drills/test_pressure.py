@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from collector.store.partitions import opened
-from tests.e2e.agent import exporter
+from tests.e2e.agent import Batches, exporter, span_ids
 
 from .conftest import Drilled
 
@@ -19,16 +18,6 @@ BATCHES = 6
 ROUNDS = 20
 
 
-class _Collecting(SpanProcessor):
-    """Keeps what ends, for an exporter that is called by hand."""
-
-    def __init__(self) -> None:
-        self.ended: list[ReadableSpan] = []
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
-
-
 class _Sender(threading.Thread):
     """Exports batches of some 350 KB through the SDK's own exporter, which retries as it was told; one that it gave up on again."""
 
@@ -36,29 +25,17 @@ class _Sender(threading.Thread):
         super().__init__()
         self._exporter = exporter(protocol, address)
         self._start = start
-        self._collecting = _Collecting()
-        self._provider = TracerProvider(shutdown_on_exit=False)
-        self._provider.add_span_processor(self._collecting)
+        self._batches = Batches()
         self.acknowledged: list[str] = []
 
     def run(self) -> None:
-        tracer = self._provider.get_tracer("tests.drills")
         for _ in range(BATCHES):
-            self._collecting.ended.clear()
-            for _ in range(10):
-                attributes = {
-                    "gen_ai.operation.name": "execute_tool",
-                    "gen_ai.tool.name": "t",
-                    "gen_ai.tool.call.result": TEXT,
-                }
-                tracer.start_span("execute_tool t", attributes=attributes).end()
-            batch = list(self._collecting.ended)
+            batch = self._batches.next(10, {"gen_ai.tool.call.result": TEXT})
             self._start.wait(60)
             while self._exporter.export(batch) is not SpanExportResult.SUCCESS:
                 pass
-            self.acknowledged += [format(span.context.span_id, "016x") for span in batch if span.context]
+            self.acknowledged += span_ids(batch)
         self._exporter.shutdown()
-        self._provider.shutdown()
 
 
 def test_exporters_come_back_and_nothing_acknowledged_is_dropped(make_service: Callable[..., Drilled]) -> None:

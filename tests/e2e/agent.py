@@ -5,7 +5,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -14,8 +14,9 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
 
 from tests.e2e.programs import PATIENCE_S
@@ -51,6 +52,29 @@ def exporter(protocol: str, address: str) -> SpanExporter:
     if protocol == "grpc":
         return GrpcExporter(endpoint=f"http://{address}", insecure=True, compression=grpc.Compression.Gzip)
     return HttpExporter(endpoint=f"http://{address}/v1/traces", compression=Compression.Gzip)
+
+
+class Batches:
+    """Finished spans of tool calls, for an exporter that is called by hand."""
+
+    def __init__(self) -> None:
+        self._kept = InMemorySpanExporter()
+        self._provider = TracerProvider(shutdown_on_exit=False)
+        self._provider.add_span_processor(SimpleSpanProcessor(self._kept))
+        self._tracer = self._provider.get_tracer("tests.e2e")
+
+    def next(self, size: int, attributes: Mapping[str, str]) -> list[ReadableSpan]:
+        """`size` new spans with these attributes beside their own."""
+        self._kept.clear()
+        for _ in range(size):
+            known = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+            self._tracer.start_span("execute_tool t", attributes={**known, **attributes}).end()
+        return list(self._kept.get_finished_spans())
+
+
+def span_ids(batch: list[ReadableSpan]) -> list[str]:
+    """In hexadecimal, as the store has them."""
+    return [format(span.context.span_id, "016x") for span in batch if span.context]
 
 
 class Agent:

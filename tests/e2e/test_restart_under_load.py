@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from collector.store.partitions import opened
-from tests.e2e.agent import exporter
+from tests.e2e.agent import Batches, exporter, span_ids
 from tests.e2e.conftest import config
 from tests.e2e.programs import Service, wait_for
 from tests.e2e.runtime import Runtime
@@ -18,45 +18,24 @@ pytestmark = pytest.mark.slow
 SPANS_A_BATCH = 20
 
 
-class Collecting(SpanProcessor):
-    """Keeps what ends, for an exporter that is called by hand."""
-
-    def __init__(self) -> None:
-        self.ended: list[ReadableSpan] = []
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
-
-
 class Sender(threading.Thread):
     """Exports batch after batch; one that was not acknowledged is sent again, as a sender's queue does."""
 
     def __init__(self, protocol: str, address: str) -> None:
         super().__init__()
         self._exporter = exporter(protocol, address)
-        self._collecting = Collecting()
-        self._provider = TracerProvider(shutdown_on_exit=False)
-        self._provider.add_span_processor(self._collecting)
-        self._tracer = self._provider.get_tracer("tests.e2e")
+        self._batches = Batches()
         self.finish = threading.Event()
         self.acknowledged: list[str] = []
 
     def run(self) -> None:
         batch: list[ReadableSpan] = []
         while batch or not self.finish.is_set():
-            batch = batch or self._batch()
+            batch = batch or self._batches.next(SPANS_A_BATCH, {"gen_ai.conversation.id": f"load-{self.name}"})
             if self._exporter.export(batch) is SpanExportResult.SUCCESS:
-                self.acknowledged += [format(span.context.span_id, "016x") for span in batch if span.context]
+                self.acknowledged += span_ids(batch)
                 batch = []
         self._exporter.shutdown()
-        self._provider.shutdown()
-
-    def _batch(self) -> list[ReadableSpan]:
-        self._collecting.ended.clear()
-        for _ in range(SPANS_A_BATCH):
-            attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t", "gen_ai.conversation.id": f"load-{self.name}"}
-            self._tracer.start_span("execute_tool t", attributes=attributes).end()
-        return list(self._collecting.ended)
 
 
 def stored(service: Service) -> list[str]:
