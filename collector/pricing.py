@@ -1,35 +1,38 @@
 """What a model call costs: the `genai-prices` table as it was shipped, and what the operator says instead.
 
-No network. Money is exact: prices come as decimals per million tokens and counts are whole numbers, so a cost is computed in
-whole numbers of the smallest unit that any of the prices has, and becomes a `Decimal` at the end.
+No network. How a cost is computed from a price list: `collector.tariffs`.
 """
 
 import hashlib
 import re
-from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from importlib.metadata import version as installed_version
 from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 from genai_prices import data_snapshot
-from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateConstraint, TimeOfDateConstraint
 
 from collector.errors import ConfigError
+from collector.tariffs import Cost, Rates, Tariff, Tokens, cost, tariff, times
 from detectors.model import CostBasis, Step
 
 _UNMETERED: Final = CostBasis.UNMETERED
 _COMPUTED: Final = CostBasis.COMPUTED
-_PER_TOKENS: Final = 6
-"""Prices are per 10⁶ tokens."""
+_ESTIMATED: Final = CostBasis.ESTIMATED
 _CACHED_MODELS: Final = 4096
 _MAX_NAME: Final = 256
 _REQUIRED: Final = ("input_per_million", "output_per_million")
-_OPTIONAL: Final = ("cached_input_per_million", "cache_write_per_million")
+_OPTIONAL: Final = (
+    "cached_input_per_million",
+    "cache_write_per_million",
+    "cache_write_1h_per_million",
+    "input_audio_per_million",
+    "output_audio_per_million",
+)
 
 _HOSTED: Final = re.compile(
     r"^(?:(?:us|eu|apac|ap|jp|au|ca|global|us-gov)\.)?(?:anthropic|amazon|meta|mistral|cohere|ai21|deepseek|openai)\.(?=\w)"
@@ -38,49 +41,13 @@ _REVISION: Final = re.compile(r"(?:-v\d+)?(?::\d+)$")
 _DATE: Final = re.compile(r"(?:[-@](?:20\d\d-?[01]\d-?[0-3]\d)|-latest|@latest|@default)$")
 
 
-_Price = Decimal | TieredPrices | None
 _Constraint = StartDateConstraint | TimeOfDateConstraint | None
-
-
-class _Rates(NamedTuple):
-    """Prices per million tokens; None where a class of tokens has no price of its own."""
-
-    input: _Price
-    output: _Price
-    read: _Price = None
-    write: _Price = None
-    reasoning: _Price = None
-    thousand_requests: _Price = None
-
-
-class _Flat(NamedTuple):
-    """Rates of one tier in whole numbers: 10^`-digits` US dollars per million tokens.
-
-    A class of tokens without a price of its own has that of its whole; `requests` is what a call costs beside its tokens.
-    """
-
-    input: int
-    output: int
-    read: int
-    write: int
-    reasoning: int
-    requests: int
-    digits: int
-    priced_input: bool
-    priced_output: bool
-
-
-class _Tariff(NamedTuple):
-    """Rates by the size of the input: `flats[n]` holds for more than `starts[n - 1]` input tokens, up to `starts[n]`."""
-
-    starts: tuple[int, ...]
-    flats: tuple[_Flat, ...]
 
 
 class _Found(NamedTuple):
     """What is known about one model name. Of `rates` the last whose constraint holds is in force, else the first."""
 
-    rates: tuple[tuple[_Constraint, _Tariff], ...] = ()
+    rates: tuple[tuple[_Constraint, Tariff], ...] = ()
     context_window: int | None = None
 
 
@@ -97,9 +64,9 @@ class OwnPrice(Protocol):
 class Prices:
     """Price table with overrides. Look-ups by model name are remembered; not safe for several threads at once.
 
-    `overrides`: model → `input_per_million`, `output_per_million` and optionally `cached_input_per_million`,
-    `cache_write_per_million` (the input's price where left out). `context_windows`: model → tokens. An entry also serves
-    names that only add a provider, a revision or a date to it.
+    `overrides`: model → `input_per_million`, `output_per_million` and optionally prices of parts of them, which have the
+    price of their whole where left out. `context_windows`: model → tokens. An entry also serves names that only add a
+    provider, a revision or a date to it.
     """
 
     def __init__(
@@ -127,13 +94,17 @@ class Prices:
         output_tokens: int | None,
         cached_input_tokens: int | None = None,
         cache_write_tokens: int | None = None,
+        cache_write_1h_tokens: int | None = None,
         reasoning_tokens: int | None = None,
+        input_audio_tokens: int | None = None,
+        output_audio_tokens: int | None = None,
         at_ns: int,
     ) -> tuple[Decimal | None, CostBasis]:
-        """Cost in US dollars of one call at `at_ns`; None and `unmetered` where the model or a count is unknown.
+        """Cost in US dollars of one call at `at_ns`; None and `unmetered` where the model, a count or a price is unknown.
 
-        `input_tokens` holds everything cached, `output_tokens` all reasoning. The name of the model is trusted over the
-        provider, which is often that of a framework or gateway.
+        `input_tokens` holds everything cached, `output_tokens` all reasoning. Where tokens were written to a cache and nobody
+        says for how long, the cost is `estimated`: that of the shorter time, the default. The name of the model is trusted
+        over the provider, which is often that of a framework or gateway.
 
         >>> Prices().price("openai", "gpt-4o", input_tokens=412, output_tokens=28, at_ns=0)[0]
         Decimal('0.00131')
@@ -141,9 +112,17 @@ class Prices:
         if input_tokens is None or output_tokens is None or not model:
             return None, _UNMETERED
         rates = self._find(provider, model).rates
-        parts = (cached_input_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0)
-        total = _cost(_in_force(rates, at_ns), input_tokens, output_tokens, parts) if rates else None
-        return total, _UNMETERED if total is None else _COMPUTED
+        tokens = Tokens(
+            input_tokens,
+            output_tokens,
+            cached_input_tokens or 0,
+            cache_write_tokens or 0,
+            cache_write_1h_tokens,
+            reasoning_tokens or 0,
+            input_audio_tokens or 0,
+            output_audio_tokens or 0,
+        )
+        return _based(cost(_in_force(rates, at_ns), tokens)) if rates else (None, _UNMETERED)
 
     def context_window(self, provider: str | None, model: str | None) -> int | None:
         """Tokens that fit the model; None where nobody says."""
@@ -157,10 +136,18 @@ class Prices:
         found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
         if input_tokens is None or output_tokens is None or not found.rates:
             return None, _UNMETERED, found.context_window
-        tariff = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
-        parts = (step.cached_input_tokens or 0, step.cache_write_tokens or 0, step.reasoning_tokens or 0)
-        total = _cost(tariff, input_tokens, output_tokens, parts)
-        return total, _UNMETERED if total is None else _COMPUTED, found.context_window
+        by = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
+        tokens = Tokens(
+            input_tokens,
+            output_tokens,
+            step.cached_input_tokens or 0,
+            step.cache_write_tokens or 0,
+            step.cache_write_1h_tokens,
+            step.reasoning_tokens or 0,
+            step.input_audio_tokens or 0,
+            step.output_audio_tokens or 0,
+        )
+        return (*_based(cost(by, tokens)), found.context_window)
 
     def _find(self, provider: str | None, model: str) -> _Found:
         if len(model) > _MAX_NAME:
@@ -181,7 +168,7 @@ class Prices:
         if window is None and entry is not None:
             window = entry[1].context_window or self._window_elsewhere(entry[0], names)
         if override is not None:
-            return _Found(((None, _tariff(override)),), window)
+            return _Found(((None, tariff(override)),), window)
         return _Found(_rates(entry[1]) if entry is not None else (), window)
 
     def _candidates(self, provider: str | None, name: str) -> Iterator[tuple[Provider, ModelInfo]]:
@@ -237,19 +224,29 @@ def _names(model: str) -> Iterator[str]:
         name = shorter
 
 
-def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, _Tariff], ...]:
+def _based(found: Cost) -> tuple[Decimal | None, CostBasis]:
+    total, known = found
+    return total, _UNMETERED if total is None else _COMPUTED if known else _ESTIMATED
+
+
+def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, Tariff], ...]:
     prices = model.prices if isinstance(model.prices, list) else [ConditionalPrice(prices=model.prices)]
+    # Anthropic's price list: an hour in the cache costs twice the input. The table lacks it for some clouds and gateways.
+    doubles = "claude" in model.id
     return tuple(
         (
             item.constraint,
-            _tariff(
-                _Rates(
-                    item.prices.input_mtok,
-                    item.prices.output_mtok,
-                    item.prices.cache_read_mtok,
-                    item.prices.cache_write_mtok,
-                    item.prices.output_reasoning_mtok,
-                    item.prices.requests_kcount,
+            tariff(
+                Rates(
+                    input=item.prices.input_mtok,
+                    output=item.prices.output_mtok,
+                    read=item.prices.cache_read_mtok,
+                    write=item.prices.cache_write_mtok,
+                    write_1h=item.prices.cache_write_1h_mtok or (times(item.prices.input_mtok, 2) if doubles else None),
+                    reasoning=item.prices.output_reasoning_mtok,
+                    input_audio=item.prices.input_audio_mtok,
+                    output_audio=item.prices.output_audio_mtok,
+                    thousand_requests=item.prices.requests_kcount,
                 )
             ),
         )
@@ -257,26 +254,7 @@ def _rates(model: ModelInfo) -> tuple[tuple[_Constraint, _Tariff], ...]:
     )
 
 
-def _tariff(rates: _Rates) -> _Tariff:
-    starts = tuple(sorted({tier.start for price in rates if isinstance(price, TieredPrices) for tier in price.tiers}))
-    return _Tariff(starts, tuple(_flat(rates, above) for above in (0, *(start + 1 for start in starts))))
-
-
-def _flat(rates: _Rates, input_tokens: int) -> _Flat:
-    prices = [_rate(price, input_tokens) for price in rates]
-    digits = max([0, *(-int(price.as_tuple().exponent) for price in prices if price is not None)])
-
-    def whole(price: Decimal | None, otherwise: int) -> int:
-        return otherwise if price is None else int(Fraction(price) * 10**digits)
-
-    price_in, price_out = whole(prices[0], 0), whole(prices[1], 0)
-    parts = (whole(prices[2], price_in), whole(prices[3], price_in), whole(prices[4], price_out))
-    # As if a thousand calls were a million tokens.
-    requests = whole(prices[5], 0) * 1_000
-    return _Flat(price_in, price_out, *parts, requests, digits, prices[0] is not None, prices[1] is not None)
-
-
-def _in_force(rates: tuple[tuple[_Constraint, _Tariff], ...], at_ns: int) -> _Tariff:
+def _in_force(rates: tuple[tuple[_Constraint, Tariff], ...], at_ns: int) -> Tariff:
     if len(rates) > 1:
         at = datetime.fromtimestamp(max(0, at_ns) // 1_000_000_000, UTC)
         for constraint, found in reversed(rates):
@@ -285,47 +263,7 @@ def _in_force(rates: tuple[tuple[_Constraint, _Tariff], ...], at_ns: int) -> _Ta
     return rates[0][1]
 
 
-def _cost(tariff: _Tariff, input_tokens: int, output_tokens: int, parts: tuple[int, int, int]) -> Decimal | None:
-    """Cost of a call; None where tokens were used that the table has no price for.
-
-    `parts`: of the input read from a cache and written to one, of the output reasoning.
-    """
-    starts, flats = tariff
-    price_in, price_out, price_read, price_write, price_reasoning, requests, digits, priced_input, priced_output = flats[
-        bisect_left(starts, input_tokens) if starts else 0
-    ]
-    if (input_tokens and not priced_input) or (output_tokens and not priced_output):
-        return None
-    read, write, reasoning = parts
-    total = price_in * input_tokens + price_out * output_tokens + requests
-    if read or write:
-        read = min(read, input_tokens)
-        total += (price_read - price_in) * read + (price_write - price_in) * min(write, input_tokens - read)
-    if reasoning:
-        total += (price_reasoning - price_out) * min(reasoning, output_tokens)
-    return _dollars(total, digits + _PER_TOKENS)
-
-
-def _rate(price: _Price, input_tokens: int) -> Decimal | None:
-    """Price per million. Past a tier's start the whole call costs that tier's price."""
-    if isinstance(price, TieredPrices):
-        return next((tier.price for tier in reversed(price.tiers) if input_tokens > tier.start), price.base)
-    return price
-
-
-def _dollars(total: int, digits: int) -> Decimal:
-    """`total` × 10^`-digits` without trailing zeros and without an exponent above zero.
-
-    >>> _dollars(1_310_000, 9), _dollars(3_000, 2)
-    (Decimal('0.00131'), Decimal('30'))
-    """
-    text = str(total)
-    short = text.rstrip("0")
-    behind = digits - len(text) + len(short)
-    return Decimal(f"{short}E-{behind}") if short and behind > 0 else Decimal(total // 10**digits)
-
-
-def _override(model: str, own: OwnPrice | Mapping[str, Any]) -> _Rates:
+def _override(model: str, own: OwnPrice | Mapping[str, Any]) -> Rates:
     prices = own if isinstance(own, Mapping) else own.model_dump()
     where = f"prices.overrides.{model}"
     unknown = sorted(set(prices) - {*_REQUIRED, *_OPTIONAL})
@@ -337,12 +275,16 @@ def _override(model: str, own: OwnPrice | Mapping[str, Any]) -> _Rates:
         if key not in read:
             msg = f"{where}.{key} is missing: say the price of a million tokens in US dollars"
             raise ConfigError(msg)
-    price_in = read["input_per_million"]
-    return _Rates(
-        price_in,
-        read["output_per_million"],
-        read.get("cached_input_per_million", price_in),
-        read.get("cache_write_per_million", price_in),
+    price_in, price_out = read["input_per_million"], read["output_per_million"]
+    price_write = read.get("cache_write_per_million", price_in)
+    return Rates(
+        input=price_in,
+        output=price_out,
+        read=read.get("cached_input_per_million", price_in),
+        write=price_write,
+        write_1h=read.get("cache_write_1h_per_million", price_write),
+        input_audio=read.get("input_audio_per_million", price_in),
+        output_audio=read.get("output_audio_per_million", price_out),
     )
 
 

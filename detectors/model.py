@@ -1,8 +1,7 @@
 """The vocabulary everything shares: steps, the recorded event stream, findings.
 
-Every value here is immutable and carries no behaviour beyond derivation. Times are the sender's, in nanoseconds
-since the epoch, as OTLP carries them. Money is `Decimal` US dollars. A field that the telemetry did not report is
-None, never a guess: zero tokens and unknown tokens are different.
+Every value is immutable, with no behaviour beyond derivation. Times are the sender's, in nanoseconds since the epoch, as OTLP has them.
+Money is `Decimal` US dollars. A field that the telemetry did not report is None, never a guess: zero tokens and unknown tokens differ.
 """
 
 import hashlib
@@ -127,13 +126,17 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
     """All input, cached included."""
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Of `cache_write_tokens` those kept for an hour; None where nobody says for how long."""
     output_tokens: int | None = None
     """All output, reasoning included."""
     reasoning_tokens: int | None = None
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
     cost_usd: Decimal | None = None
     cost_basis: CostBasis | None = None
     context_window: int | None = None
-    """Tokens that fit the model; from the price table or configuration."""
+    """Tokens that fit the model."""
     finish_reasons: tuple[str, ...] = ()
     asks: tuple[ToolAsk, ...] = ()
     """Tool calls the model asked for."""

@@ -27,8 +27,35 @@ HAND_PRICED = [
     (
         "anthropic",
         "claude-sonnet-4-5",
-        {"input_tokens": 1000, "cached_input_tokens": 600, "cache_write_tokens": 300, "output_tokens": 100},
+        {
+            "input_tokens": 1000,
+            "cached_input_tokens": 600,
+            "cache_write_tokens": 300,
+            "cache_write_1h_tokens": 0,
+            "output_tokens": 100,
+        },
         "0.003105",
+    ),
+    # An hour in the cache: 6.
+    (
+        "anthropic",
+        "claude-sonnet-4-5",
+        {"input_tokens": 1000, "cache_write_tokens": 300, "cache_write_1h_tokens": 200, "output_tokens": 100},
+        "0.005175",
+    ),
+    # The same where the table has no price for an hour, on Google's cloud: twice the input's.
+    (
+        "google",
+        "claude-4-sonnet",
+        {"input_tokens": 1000, "cache_write_tokens": 300, "cache_write_1h_tokens": 200, "output_tokens": 0},
+        "0.003675",
+    ),
+    # gpt-realtime: 4 in, 16 out; audio 32 in, 64 out.
+    (
+        "openai",
+        "gpt-realtime",
+        {"input_tokens": 1000, "input_audio_tokens": 900, "output_tokens": 100, "output_audio_tokens": 80},
+        "0.03464",
     ),
     ("anthropic", "claude-sonnet-4-5", {"input_tokens": 200_000, "output_tokens": 0}, "0.6"),
     ("anthropic", "claude-sonnet-4-5", {"input_tokens": 200_001, "output_tokens": 10}, "1.200231"),
@@ -97,10 +124,35 @@ def test_a_price_changes_on_its_day() -> None:
         (None, {"input_tokens": 1, "output_tokens": 1}),
         ("", {"input_tokens": 1, "output_tokens": 1}),
         ("x" * 5000, {"input_tokens": 1, "output_tokens": 1}),
+        # The table has no price for its audio, or nobody says how much of it came from the cache.
+        ("gpt-4o", {"input_tokens": 10, "input_audio_tokens": 5, "output_tokens": 1}),
+        ("gpt-4o", {"input_tokens": 10, "output_audio_tokens": 1, "output_tokens": 1}),
+        ("gpt-realtime", {"input_tokens": 10, "input_audio_tokens": 5, "cached_input_tokens": 5, "output_tokens": 1}),
     ],
 )
 def test_what_is_unknown_is_unmetered(model: str | None, tokens: dict[str, Any]) -> None:
     assert prices.price("openai", model, at_ns=AT, **tokens) == (None, CostBasis.UNMETERED)
+
+
+def test_what_is_written_for_nobody_knows_how_long_is_an_estimate_by_the_default() -> None:
+    tokens: dict[str, Any] = {"input_tokens": 1000, "cache_write_tokens": 300, "output_tokens": 0}
+    found, basis = prices.price("anthropic", "claude-sonnet-4-5", at_ns=AT, **tokens)
+    assert found == usd("anthropic", "claude-sonnet-4-5", cache_write_1h_tokens=0, **tokens)
+    assert basis is CostBasis.ESTIMATED
+    # OpenAI has one duration only: nothing is assumed.
+    assert prices.price("openai", "gpt-5.6-cyber", at_ns=AT, **tokens)[1] is CostBasis.COMPUTED
+
+
+def test_an_override_prices_parts_as_it_says_else_as_their_whole() -> None:
+    told: dict[str, Any] = {"input_tokens": 100, "output_tokens": 10}
+    whole = {"input_per_million": 1, "output_per_million": 2}
+    dear = {"cache_write_per_million": 3, "cache_write_1h_per_million": 5, "input_audio_per_million": 7, "output_audio_per_million": 9}
+    parts: dict[str, Any] = {"cache_write_tokens": 10, "cache_write_1h_tokens": 4}
+    heard: dict[str, Any] = {"input_audio_tokens": 10, "output_audio_tokens": 5}
+    plain, own = Prices({"m": whole}), Prices({"m": whole | dear})
+    assert {usd(None, "m", own=plain, **told, **more) for more in ({}, parts, heard)} == {Decimal("0.00012")}
+    assert usd(None, "m", own=own, **told, **parts) == Decimal("0.000148")
+    assert usd(None, "m", own=own, **told, **heard) == Decimal("0.000215")
 
 
 def test_overrides_win_and_reach_dated_names() -> None:

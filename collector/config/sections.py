@@ -160,6 +160,11 @@ class ModelPrice(Section):
     cache_write_per_million: Usd | None = Field(
         default=None, description="A million input tokens written to the provider's cache; as input when absent."
     )
+    cache_write_1h_per_million: Usd | None = Field(
+        default=None, description="The same for tokens kept there for an hour; as cache_write_per_million when absent."
+    )
+    input_audio_per_million: Usd | None = Field(default=None, description="A million input tokens of audio; as input when absent.")
+    output_audio_per_million: Usd | None = Field(default=None, description="A million output tokens of audio; as output when absent.")
 
 
 class Prices(Section):

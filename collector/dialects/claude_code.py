@@ -3,7 +3,7 @@
 from typing import Any, ClassVar, Final
 
 from collector.dialects.base import Fragment
-from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, log_step, step
+from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
 from collector.dialects.values import as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -20,8 +20,8 @@ class ClaudeCode:
     `claude_code.llm_request`, `.tool`, `.interaction`; `.tool.execution` and `.blocked_on_user` are parts of `.tool`.
     `request_id` is on the record and the span of one model call, `tool_use_id` on those of one tool call: twins.
     Figures in tool records are decimal text. Arguments (`tool_input`) and prompts need flags; sizes are always sent.
-    Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Output includes
-    thinking, which is not told apart.
+    Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Of what was written
+    the records of 2.1.330 say how much is kept for an hour, spans do not. Output includes thinking, which is not told apart.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
     Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another.
     Known gaps: calls that validation rejects leave no record of the tool; retried HTTP errors are one span. The
@@ -154,5 +154,6 @@ def _call(attributes: Attributes) -> dict[str, Any]:
 def _usage(attributes: Attributes) -> Usage:
     fresh, read = as_int(attributes.get("input_tokens")), first_int(attributes, "cache_read_tokens")
     written = first_int(attributes, "cache_creation_tokens")
+    hour = lasting(written, first_int(attributes, "cache_creation_1h_tokens"), first_int(attributes, "cache_creation_5m_tokens"))
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
-    return Usage(total, as_int(attributes.get("output_tokens")), read, written)
+    return Usage(total, as_int(attributes.get("output_tokens")), read, written, cache_write_1h_tokens=hour)

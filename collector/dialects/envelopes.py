@@ -4,8 +4,9 @@ import re
 from typing import Any, Final, NamedTuple
 
 from collector.dialects.messages import plain_content, unwrapped
-from collector.dialects.steps import Ending, Usage, failed, inclusive, judged
-from collector.dialects.values import as_bool, as_dict, as_id, as_int, as_json, as_text, from_repr, json_text
+from collector.dialects.steps import Ending, Usage, failed, judged
+from collector.dialects.usage_json import usage_of
+from collector.dialects.values import as_bool, as_dict, as_id, as_json, as_text, from_repr, json_text
 
 _NAME: Final = re.compile(r"^[A-Za-z_][\w.-]{0,63}$")
 _CALL: Final = frozenset({"args", "kwargs"})
@@ -145,13 +146,4 @@ def returned_call(value: Any) -> ReturnedCall | None:
     response_id = as_id(metadata.get("id"))
     if as_text(message.get("type")) not in {"ai", "AIMessageChunk"} or response_id is None or not counts:
         return None
-    told, said = as_dict(counts.get("input_token_details")), as_dict(counts.get("output_token_details"))
-    usage = inclusive(
-        as_int(counts.get("input_tokens")),
-        as_int(counts.get("output_tokens")),
-        read=as_int(told.get("cache_read")),
-        write=as_int(told.get("cache_creation")),
-        reasoning=as_int(said.get("reasoning")),
-        total=as_int(counts.get("total_tokens")),
-    )
-    return ReturnedCall(response_id, as_text(metadata.get("model_name")), usage)
+    return ReturnedCall(response_id, as_text(metadata.get("model_name")), usage_of(counts))

@@ -18,6 +18,7 @@ _READ: Final = (
     "gen_ai.usage.cache_read_input_tokens",
     "gen_ai.usage.details.cache_read_tokens",
     "gen_ai.usage.input_tokens.cached",
+    "gen_ai.usage.prompt_tokens_details.cache_read",
 )
 _WRITE: Final = (
     "gen_ai.usage.cache_write.input_tokens",
@@ -26,17 +27,35 @@ _WRITE: Final = (
     "gen_ai.usage.cache_write_input_tokens",
     "gen_ai.usage.details.cache_write_tokens",
     "gen_ai.usage.input_tokens.cache_write",
+    "gen_ai.usage.prompt_tokens_details.cache_write",
 )
+_WRITE_1H: Final = ("anthropic.usage.cache_creation.ephemeral_1h_input_tokens",)
 _REASONING: Final = (
     "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.usage.reasoning_tokens",
     "gen_ai.usage.details.reasoning_tokens",
     "gen_ai.usage.output_tokens.reasoning",
+    "gen_ai.usage.completion_tokens_details.reasoning",
+)
+_INPUT_AUDIO: Final = ("gen_ai.usage.details.input_audio_tokens",)
+_OUTPUT_AUDIO: Final = (
+    "gen_ai.usage.details.output_audio_tokens",
+    # Pydantic AI copies OpenAI's details of the completion, not those of the prompt.
+    "gen_ai.usage.details.audio_tokens",
+    "gen_ai.usage.completion_tokens_details.audio",
 )
 _TOTAL: Final = ("gen_ai.usage.total_tokens",)
 _PARTS: Final = {
     key: (rank, part)
-    for part, keys in (("read", _READ), ("write", _WRITE), ("reasoning", _REASONING), ("total", _TOTAL))
+    for part, keys in (
+        ("read", _READ),
+        ("write", _WRITE),
+        ("reasoning", _REASONING),
+        ("total", _TOTAL),
+        ("write_1h", _WRITE_1H),
+        ("input_audio", _INPUT_AUDIO),
+        ("output_audio", _OUTPUT_AUDIO),
+    )
     for rank, key in enumerate(keys)
 }
 """Each key, how late it is asked, and what it counts."""

@@ -8,6 +8,7 @@ from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_kind
+from collector.dialects.usage_json import written
 from collector.dialects.values import (
     answer,
     as_dict,
@@ -206,14 +207,25 @@ def _agent(span: Span) -> str | None:
 
 
 def _usage(attributes: Attributes) -> Usage:
+    write = first_int(attributes, "llm.token_count.prompt_details.cache_write")
     return inclusive(
         first_int(attributes, "llm.token_count.prompt"),
         first_int(attributes, "llm.token_count.completion"),
         read=first_int(attributes, "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
-        write=first_int(attributes, "llm.token_count.prompt_details.cache_write"),
+        write=write,
         reasoning=first_int(attributes, "llm.token_count.completion_details.reasoning"),
         total=first_int(attributes, "llm.token_count.total"),
+        write_1h=_lasting(attributes) if write else None,
+        input_audio=first_int(attributes, "llm.token_count.prompt_details.audio"),
+        output_audio=first_int(attributes, "llm.token_count.completion_details.audio"),
     )
+
+
+def _lasting(attributes: Attributes) -> int | None:
+    """Of what was written to a cache that for an hour, which stands in the response only: Anthropic's, or LangChain's of it."""
+    value = as_dict(attributes.get("output.value"))
+    message = messages.unwrapped(as_dict(_generation(value).get("message")))
+    return next((hour for usage in (value.get("usage"), message.get("usage_metadata")) if (hour := written(usage)) is not None), None)
 
 
 def _response(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:

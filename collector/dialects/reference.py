@@ -106,7 +106,16 @@ UNKNOWN: Final = (
     ("OpenLLMetry decorators without content", "names of tools", "a decorated function may be a tool or dispatch to tools"),
     ("OpenLLMetry for CrewAI", "hidden tools", "no tool spans: calls show through the next prompt"),
     ("Claude Code", "tool calls that its validation rejects", "no record of them; raw API bodies are not read"),
-    ("Claude Code", "the price of what is cached for an hour", "it is priced as what is cached for five minutes: too low"),
+    (
+        "Any, of a model of Anthropic",
+        "the exact price of what is written to the cache",
+        "whether for five minutes or an hour is told by few; else it is priced as five minutes, the default, and `estimated`",
+    ),
+    (
+        "Any, where audio is heard or spoken",
+        "the price of audio",
+        "few count audio; else it is priced as text. Where it is counted but has no price, or is partly cached: unmetered",
+    ),
     ("Claude Code", "reasoning tokens", "not told apart by the API"),
     ("Any agent that is killed", "the last calls", "they were not exported"),
     ("OpenCode", "the last model call", "the process ends before it is exported"),

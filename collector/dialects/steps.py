@@ -39,6 +39,10 @@ class Usage(NamedTuple):
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Of `cache_write_tokens` those kept for an hour; None where nobody says for how long."""
+    input_audio_tokens: int | None = None
+    output_audio_tokens: int | None = None
 
 
 SUCCESS: Final = Ending(error=False)
@@ -53,6 +57,9 @@ def inclusive(
     write: int | None = None,
     reasoning: int | None = None,
     total: int | None = None,
+    write_1h: int | None = None,
+    input_audio: int | None = None,
+    output_audio: int | None = None,
 ) -> Usage:
     """Usage with cache and reasoning inside the totals, whichever way the sender counts.
 
@@ -67,14 +74,26 @@ def inclusive(
     100
     """
     cached, thought = (read or 0) + (write or 0), reasoning or 0
+    details = (read, write, reasoning, write_1h, input_audio, output_audio)
     if input_tokens is None or output_tokens is None:
-        return Usage(input_tokens, output_tokens, read, write, reasoning)
+        return Usage(input_tokens, output_tokens, *details)
     beyond = 0 if total is None else total - input_tokens - output_tokens
-    if cached > input_tokens or (cached and beyond in {cached, cached + thought}):
+    # Who counts what is cached apart from the input counts its audio apart too.
+    told, said = cached + (input_audio or 0), thought + (output_audio or 0)
+    if told and beyond in {told, told + said}:
+        input_tokens += told
+    elif cached > input_tokens:
         input_tokens += cached
-    if thought > output_tokens or (thought and beyond in {thought, cached + thought}):
+    if said and beyond in {said, told + said}:
+        output_tokens += said
+    elif thought > output_tokens:
         output_tokens += thought
-    return Usage(input_tokens, output_tokens, read, write, reasoning)
+    return Usage(input_tokens, output_tokens, *details)
+
+
+def lasting(write: int | None, hour: int | None, minutes: int | None) -> int | None:
+    """Of `write` tokens written to a cache those kept for an hour, from counts of both durations, either of which may be missing."""
+    return max((write or 0) - minutes, 0) if hour is None and minutes is not None and write is not None else hour
 
 
 def ending(span: Span, *, ok_tells: bool = True, unset_is_ok: bool = False) -> Ending:
@@ -178,7 +197,8 @@ def model_call(span: Span, dialect: str, model: str | None, usage: Usage, ended:
     facts["input_text"], facts["output_text"] = said.input_text, said.output_text
     facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
     facts["cached_input_tokens"], facts["cache_write_tokens"] = usage.cached_input_tokens, usage.cache_write_tokens
-    facts["reasoning_tokens"] = usage.reasoning_tokens
+    facts["reasoning_tokens"], facts["cache_write_1h_tokens"] = usage.reasoning_tokens, usage.cache_write_1h_tokens
+    facts["input_audio_tokens"], facts["output_audio_tokens"] = usage.input_audio_tokens, usage.output_audio_tokens
     facts["error"] = ended.error
     if ended.error:
         facts |= ended._asdict()

@@ -8,6 +8,7 @@ from collector.dialects.genai_keys import provider, usage
 from collector.dialects.messages import Exchange
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Usage, inclusive
+from collector.dialects.usage_json import written
 from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, first_int
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -100,7 +101,7 @@ class VercelAI(OtelGenAI):
             told += (read or 0) + (write or 0)
         if reasoning is None:
             reasoning = known.reasoning_tokens if known.reasoning_tokens is not None else as_int(own.get("reasoningTokens"))
-        return inclusive(told, said, read=read, write=write, reasoning=reasoning)
+        return inclusive(told, said, read=read, write=write, reasoning=reasoning, write_1h=written(raw))
 
     def content(self, span: Span) -> Exchange:
         attributes = span.attributes

@@ -98,8 +98,11 @@ class Step(Answered):
     input_tokens: int | None = None
     cached_input_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = Field(default=None, description="Of cache_write_tokens; null where nobody says for how long")
+    input_audio_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    output_audio_tokens: int | None = None
     cost_usd: Money | None = None
     cost_basis: CostBasis | None = None
     context_utilization: float | None = None

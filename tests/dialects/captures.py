@@ -20,8 +20,9 @@ SCENARIOS = sorted(path.parent for path in FOLDER.glob("*/*/facts.json"))
 _SIGNALS: dict[str, Signal] = {"traces": "traces", "logs": "logs"}
 _ENCODINGS: dict[str, Encoding] = {"pb": "protobuf", "json": "json"}
 _EXACT = (
-    "kind", "name", "agent", "provider", "model", "input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens",
-    "reasoning_tokens", "cost_basis", "finish_reasons", "error", "error_class", "call_id", "dialect",
+    "kind", "name", "agent", "provider", "model", "input_tokens", "cached_input_tokens", "cache_write_tokens",
+    "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "cost_basis", "finish_reasons", "error", "error_class",
+    "call_id", "dialect",
 )  # fmt: skip
 _SHOWN = 60
 

@@ -13,9 +13,9 @@ from collector.pricing import Prices
 from detectors.model import CostBasis, Step, StepKind
 from tests.core.agents import START_NS
 from tests.dialects.captures import SCENARIOS, facts
-from tests.dialects.spans import made, step
+from tests.dialects.spans import made, record, step
 
-CLASSES: Final = ("input", "cached", "written", "output", "reasoning")
+CLASSES: Final = ("input", "cached", "written", "for an hour", "output", "reasoning", "audio in", "audio out")
 
 
 class Row(NamedTuple):
@@ -25,6 +25,10 @@ class Row(NamedTuple):
     """All input, of it read from the cache, of it written to the cache; all output, of it reasoning."""
     cost: str
     says: str
+    hour: int | None = None
+    """Of what was written to the cache that for an hour."""
+    audio: tuple[int, int] = (0, 0)
+    """Of the input and of the output."""
 
 
 ROWS = [
@@ -32,12 +36,18 @@ ROWS = [
     Row("openai", "gpt-4.1", (10_000, 0, 0, 1_000, 0), "0.028", "input output"),
     Row("openai", "gpt-4.1", (10_000, 4_000, 0, 1_000, 0), "0.022", "input cached output"),
     Row("openai", "o4-mini", (10_000, 4_000, 0, 1_000, 600), "0.0121", "input cached output reasoning"),
-    # Anthropic Haiku 4.5: 1 in, 0.10 read, 1.25 written (for five minutes), 5 out.
+    # OpenAI gpt-audio: 2.50 in, 10 out; audio 32 in, 64 out.
+    Row("openai", "gpt-audio", (10_000, 0, 0, 1_000, 0), "0.2606", "input output, audio in, audio out", None, (6_000, 900)),
+    # Anthropic Haiku 4.5: 1 in, 0.10 read, 1.25 written for five minutes, 2 for an hour, 5 out.
     Row("anthropic", "claude-haiku-4-5", (10_000, 0, 0, 1_000, 0), "0.015", "input output"),
-    Row("anthropic", "claude-haiku-4-5", (10_000, 6_000, 3_000, 1_000, 400), "0.01035", "input cached written output reasoning"),
+    Row("anthropic", "claude-haiku-4-5", (10_000, 6_000, 3_000, 1_000, 400), "0.01035", "input cached written output reasoning", 0),
+    Row("anthropic", "claude-haiku-4-5", (10_000, 6_000, 3_000, 1_000, 0), "0.0111", "input cached written for an hour output", 1_000),
+    Row("anthropic", "claude-haiku-4-5", (10_000, 6_000, 3_000, 1_000, 0), "0.0126", "input cached for an hour output", 3_000),
     # Google Gemini 2.5 Flash: 0.30 in, 0.03 cached, 2.50 out; thoughts are output.
     Row("google", "gemini-2.5-flash", (10_000, 0, 0, 1_000, 0), "0.0055", "input output"),
     Row("google", "gemini-2.5-flash", (10_000, 4_000, 0, 1_000, 250), "0.00442", "input cached output reasoning"),
+    # The same with audio: 1 in.
+    Row("google", "gemini-2.5-flash", (10_000, 0, 0, 1_000, 0), "0.0118", "input output, audio in", None, (9_000, 0)),
     # Mistral Large: 2 in, 6 out.
     Row("mistral", "mistral-large-latest", (10_000, 0, 0, 1_000, 0), "0.026", "input output"),
     # xAI Grok 4: 3 in, 0.75 cached, 15 out.
@@ -63,36 +73,41 @@ def told(row: Row) -> Step:
         "gen_ai.usage.cache_read.input_tokens": read or None,
         "gen_ai.usage.cache_creation.input_tokens": written or None,
         "gen_ai.usage.reasoning.output_tokens": thought or None,
+        "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": row.hour,
+        "gen_ai.usage.details.input_audio_tokens": row.audio[0] or None,
+        "gen_ai.usage.details.output_audio_tokens": row.audio[1] or None,
     }
     return step(made({key: value for key, value in attributes.items() if value is not None}))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.vendor} {row.says}")
 def test_priced_by_hand(row: Row) -> None:
-    call = told(row)
-    cost, basis = Prices().price(
-        call.provider,
-        call.model,
-        at_ns=1_763_600_000 * 10**9,
-        input_tokens=call.input_tokens,
-        output_tokens=call.output_tokens,
-        cached_input_tokens=call.cached_input_tokens,
-        cache_write_tokens=call.cache_write_tokens,
-        reasoning_tokens=call.reasoning_tokens,
-    )
+    cost, basis, _ = Prices().charge(told(row))
     assert cost == Decimal(row.cost)
     assert basis is CostBasis.COMPUTED
+
+
+def test_claude_code_says_in_its_records_what_is_kept_for_an_hour() -> None:
+    # 1,000 fresh at 1, 6,000 read at 0.10, 2,000 written for five minutes at 1.25 and 1,000 for an hour at 2, 1,000 out at 5.
+    told = {"input_tokens": 1_000, "cache_read_tokens": 6_000, "cache_creation_tokens": 3_000, "output_tokens": 1_000}
+    lasting = {"cache_creation_5m_tokens": 2_000, "cache_creation_1h_tokens": 1_000}
+    said = {"event.name": "api_request", "model": "claude-haiku-4-5-20251001", **told}
+    costs = [Prices().charge(step(record(said | more, scope="com.anthropic.claude_code.events"))) for more in (lasting, {})]
+    assert costs[0][:2] == (Decimal("0.0111"), CostBasis.COMPUTED)
+    # Earlier releases do not say for how long: an hour might have cost more.
+    assert costs[1][:2] == (Decimal("0.01035"), CostBasis.ESTIMATED)
 
 
 def test_rows_say_which_classes_they_price() -> None:
     for row in ROWS:
         whole, read, written, out, thought = row.tokens
-        counted = (whole - read - written, read, written, out - thought, thought)
-        assert row.says.split() == [name for name, count in zip(CLASSES, counted, strict=True) if count]
+        hour, (heard, spoken) = row.hour or 0, row.audio
+        counted = (whole - read - written - heard, read, written - hour, hour, out - thought - spoken, thought, heard, spoken)
+        assert [name for name in CLASSES if name in row.says] == [name for name, count in zip(CLASSES, counted, strict=True) if count]
 
 
 def test_every_vendor_of_the_golden_payloads_and_every_class_it_prices_is_there() -> None:
-    priced = {(row.vendor, name) for row in ROWS for name in row.says.split()}
+    priced = {(row.vendor, name) for row in ROWS for name in CLASSES if name in row.says}
     assert {name for _, name in priced} == set(CLASSES)
     vendors = Counter(vendor for folder in SCENARIOS for call in facts(folder)["calls"] if (vendor := _vendor(call.get("model"))))
     assert set(vendors) <= {vendor for vendor, _ in priced}

@@ -69,6 +69,31 @@ def test_span(meaning: Meaning) -> None:
     assert tokens == meaning.tokens
 
 
+PARTS: list[tuple[str, str, dict[str, Any], tuple[int | None, int | None, int | None, int | None, int | None, int | None]]] = [
+    # Input, written to the cache, of it for an hour, output; audio of the input and of the output.
+    ("com.anthropic.sdk.python", "anthropic.messages.create", {**GEN, **USED, "gen_ai.usage.cache_write.input_tokens": 10, "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": 8, "anthropic.usage.cache_creation.ephemeral_5m_input_tokens": 2}, (100, 10, 8, 20, None, None)),
+    ("openinference.instrumentation.anthropic", "Messages", {**OI, "llm.token_count.prompt_details.cache_write": 10, "output.value": json.dumps({"usage": {"cache_creation": {"ephemeral_1h_input_tokens": 8, "ephemeral_5m_input_tokens": 2}}})}, (100, 10, 8, 20, None, None)),
+    ("openinference.instrumentation.langchain", "ChatAnthropic", {**OI, "llm.token_count.prompt_details.cache_write": 10, "output.value": json.dumps({"generations": [[{"message": {"lc": 1, "type": "constructor", "kwargs": {"content": "Hi", "usage_metadata": {"input_token_details": {"ephemeral_1h_input_tokens": 8}}}}}]]})}, (100, 10, 8, 20, None, None)),
+    ("openinference.instrumentation.openai", "ChatCompletion", {**OI, "llm.token_count.prompt_details.audio": 70, "llm.token_count.completion_details.audio": 15}, (100, None, None, 20, 70, 15)),
+    ("ai", "v6", {**AI, "gen_ai.system": "anthropic.messages", **USED, "ai.usage.inputTokenDetails.noCacheTokens": 90, "ai.usage.inputTokenDetails.cacheWriteTokens": 10, META: json.dumps({"anthropic": {"usage": {"cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 8}}}})}, (100, 10, 8, 20, None, None)),
+    ("langsmith", "ChatAnthropic", {**GEN, **USED, "langsmith.span.kind": "llm", "langsmith.metadata.usage_metadata": json.dumps({"input_tokens": 100, "output_tokens": 20, "input_token_details": {"cache_creation": 0, "ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 8, "audio": 7}, "output_token_details": {"audio": 3}})}, (100, 10, 8, 20, 7, 3)),
+    ("langfuse-sdk", "disjoint", {"langfuse.observation.type": "generation", "langfuse.observation.usage_details": json.dumps({"input": 20, "output": 5, "total": 120, "input_audio": 70, "input_cache_read": 10, "output_audio": 12, "output_reasoning": 3})}, (100, None, None, 20, 70, 12)),
+    ("langfuse-sdk", "Anthropic", {"langfuse.observation.type": "generation", "langfuse.observation.usage_details": json.dumps({"input": 90, "output": 20, "total": 120, "input_cache_creation": 0, "input_ephemeral_1h_input_tokens": 8, "input_ephemeral_5m_input_tokens": 2})}, (100, 10, 8, 20, None, None)),
+    ("litellm", "support", {"gen_ai.request.model": "m", **USED, "metadata.usage_object": "{'prompt_tokens': 100, 'completion_tokens': 20, 'prompt_tokens_details': {'audio_tokens': 7, 'cache_creation_tokens': 10, 'cache_creation_token_details': {'ephemeral_5m_input_tokens': 10, 'ephemeral_1h_input_tokens': 0}}, 'completion_tokens_details': {'audio_tokens': 3}}"}, (100, 10, 0, 20, 7, 3)),
+    ("pydantic-ai", "chat m", {**GEN, **USED, "gen_ai.usage.details.input_audio_tokens": 70, "gen_ai.usage.details.audio_tokens": 15}, (100, None, None, 20, 70, 15)),
+    ("openlit", "chat m", {**GEN, **USED, "gen_ai.usage.prompt_tokens_details.cache_write": 10, "gen_ai.usage.completion_tokens_details.audio": 15}, (100, 10, None, 20, None, 15)),
+    ("com.anthropic.claude_code.tracing", "claude_code.llm_request", {"input_tokens": 90, "output_tokens": 20, "cache_creation_tokens": 10, "cache_creation_5m_tokens": 2}, (100, 10, 8, 20, None, None)),
+    ("com.anthropic.claude_code.tracing", "claude_code.llm_request", {"input_tokens": 90, "output_tokens": 20, "cache_creation_tokens": 10}, (100, 10, None, 20, None, None)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scope", "name", "attributes", "tokens"), PARTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_parts_that_have_a_price_of_their_own(scope: str, name: str, attributes: dict[str, Any], tokens: tuple[int | None, ...]) -> None:
+    found = step(made(attributes, name=name, scope=scope))
+    written = (found.input_tokens, found.cache_write_tokens, found.cache_write_1h_tokens, found.output_tokens)
+    assert (*written, found.input_audio_tokens, found.output_audio_tokens) == tokens
+
+
 RECORDS = [
     ("codex.sse_event", {"event.kind": "response.completed", "input_token_count": "100", "output_token_count": "20", "cached_token_count": 40, "reasoning_token_count": 5, "tool_token_count": 120}, (100, 40, 20, 5)),
     ("gemini_cli.api_response", {"input_token_count": 100, "output_token_count": 15, "cached_content_token_count": 40, "thoughts_token_count": 5}, (100, 40, 20, 5)),
@@ -86,4 +111,4 @@ def test_log_record(event: str, attributes: dict[str, Any], tokens: tuple[int | 
 
 @pytest.mark.parametrize("value", [None, "", "{", "[]", '{"input": -1}', '{"input": 1.5, "output": true}', {"input": "many"}])
 def test_what_is_no_count_is_unknown(value: Any) -> None:
-    assert usage_of(value) == (None, None, None, None, None)
+    assert set(usage_of(value)) == {None}
