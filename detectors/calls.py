@@ -21,6 +21,8 @@ CHANCE: Final = 0.5
 
 _TOKENS: Final = re.compile(r"\w+")
 _FIGURES: Final = re.compile(r"\d+")
+_PARTS_WORDS: Final = re.compile(r"\w[^\w]*[^\w./\\:@&=#~-][^\w]*\w")
+"""Words parted by a blank, or by a sign that patterns have and names have not."""
 _NO_WORDS: Final[frozenset[bytes]] = frozenset()
 
 
@@ -213,6 +215,33 @@ def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
         if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
             return False
     return compared and any(value not in used[key] for key, value in now.items())
+
+
+def regroups(call: Call, calls: Sequence[Call]) -> bool:
+    """Whether the call, unlike the earlier ones in some values, only puts words together anew that were asked for there before.
+
+    Each new value must be a phrase all of whose words stood in earlier values in its place, one of them elsewhere in the phrase:
+    `opening hours`, `store in Ghent`, `hours.*Ghent` goes round in circles. All combinations of kinds and properties are a list, and
+    names and paths are no phrases, however they resemble each other.
+    """
+    now = _leaves(call)
+    if not now:
+        return False
+    alike = [before for other in calls if (before := _leaves(other)) is not None and before.keys() == now.keys()]
+    changed = [key for key, value in now.items() if any(before[key] != value for before in alike)]
+    return bool(changed) and all(_regrouped(now[key], [before[key] for before in alike]) for key in changed)
+
+
+def _regrouped(value: str, earlier: Sequence[str]) -> bool:
+    ours = _phrase(value)
+    theirs = {placed for other in earlier for placed in enumerate(_phrase(other))}
+    known = {word for _, word in theirs}
+    return bool(ours) and known.issuperset(ours) and not theirs.issuperset(enumerate(ours))
+
+
+def _phrase(text: str) -> list[str]:
+    """The words of a text or pattern to search for; none where nothing but the signs of names and paths parts them."""
+    return _TOKENS.findall(text.lower()) if _PARTS_WORDS.search(text) else []
 
 
 def is_another_errand(text: str, calls: Sequence[Call]) -> bool:

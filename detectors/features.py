@@ -28,6 +28,7 @@ from detectors.calls import (
     most_similar_call,
     most_similar_result,
     news,
+    regroups,
     remembered,
     same_outcome_as_last,
 )
@@ -352,6 +353,7 @@ class FeatureState:
             )
         shared, same_result = most_similar_result(call, calls)
         name = (step.name or "")[:_NAME_CHARS]
+        nothing = stale and reads_as_nothing_found(result)
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -366,11 +368,11 @@ class FeatureState:
             same_result_as=same_result,
             same_outcome=same is not None and same_outcome_as_last(call, calls),
             failed=step.error is True or (stale and reads_as_failure(result)),
-            found_nothing=stale and reads_as_nothing_found(result),
+            found_nothing=nothing,
             polls=stale and same is not None and reads_as_polling(name, result, total),
             writes=stale and reads_as_write(name),
             asks=stale and reads_as_question(name),
-            enumerates=stale and same is None and _lists(step, call, calls),
+            enumerates=stale and same is None and _lists(step, call, calls) and not (nothing and regroups(call, calls)),
             argument_news=news(call, calls) if stale and same is None else 0,
             arguments=call.arguments,
             result=call.result,

@@ -35,7 +35,8 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     halt_unbroken_calls: Annotated[int, Meta(ge=2, le=256)] = 7
     """Stale calls, with no other between them, from which halting is justified too."""
     doubt: Annotated[float, Meta(ge=0, le=1)] = 0.9
-    """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it."""
+    """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it, its hits came in another
+    order."""
     moved_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Staleness (0–1) of a call made again unchanged after something else brought or changed something."""
     max_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.15
@@ -207,8 +208,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         same_call = features.same_call_as is not None
         same_result = features.same_result_as is not None
         an_agent = (features.key or "").startswith("agent:")
+        similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity
         if not same_result and not self._alike(features, novelty, same_call):
-            similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity
             if features.found_nothing and similar and not features.enumerates and novelty <= config.max_novelty:
                 return config.doubt
             if an_agent and same_call and novelty <= config.max_answer_novelty:
@@ -230,9 +231,11 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return -0.25
         if features.found_nothing and features.result_words:
             return 1.0
+        if not same_result and features.asks and similar and not short and not features.new_words and not features.enumerates:
+            return config.doubt  # the same hits in another order
         if not same_result or (short and features.argument_news >= (_ERRAND if an_agent else 1) and not features.asks):
             return 0.0
-        return 1.0 if (features.argument_similarity or 0.0) >= config.min_argument_similarity else config.doubt
+        return 1.0 if similar else config.doubt
 
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""

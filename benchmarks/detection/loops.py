@@ -120,6 +120,18 @@ def soft_nothing(draft: Draft) -> None:
 
 
 @positive("soft_loop")
+def soft_patterns(draft: Draft) -> None:
+    """Two of the same few words at a time, put together as a pattern in ever other ways; nothing matches."""
+    before(draft)
+    writer, dice = draft.writer, draft.dice
+    words = list(dict.fromkeys((*draft.subject.split(), *draft.aspect.split(), writer.word(), writer.word())))
+    sign, said = dice.choice((" ", ".*", "|")), writer.pick(writer.all["nothing"])
+    draft.trouble()
+    for _ in rounds(draft, 8, 16):
+        draft.call(writer.tool("search"), {writer.argument: sign.join(dice.sample(words, 2))}, said)
+
+
+@positive("soft_loop")
 def soft_foreign(draft: Draft) -> None:
     """The same question in other words of another language."""
     before(draft)

@@ -99,6 +99,34 @@ def short_answers(draft: Draft) -> None:
 
 
 @negative
+def absent_everywhere(draft: Draft) -> None:
+    """One pattern looked for in one place after the other; it is in none."""
+    writer = draft.writer
+    pattern, said = f"{writer.word()} {writer.word()}", writer.pick(writer.all["nothing"])
+    for item in writer.items(draft.dice.randint(8, 20)):
+        draft.call(writer.tool("search"), {writer.argument: pattern, writer.unit: item}, said)
+
+
+@negative
+def every_combination(draft: Draft) -> None:
+    """Each of some kinds looked up with each of some properties, and nothing is there."""
+    writer, said = draft.writer, draft.writer.pick(draft.writer.all["nothing"])
+    kinds, properties = (draft.dice.sample(writer.own["vocabulary"], count) for count in (4, 3))
+    for kind in kinds:
+        for which in properties:
+            draft.call(writer.tool("search"), {writer.argument: f"{kind} {which}"}, said)
+
+
+@negative
+def nobody_listed(draft: Draft) -> None:
+    """One full name after the other looked up in a list on which none is."""
+    writer, said = draft.writer, draft.writer.pick(draft.writer.all["nothing"])
+    families = [writer.name() for _ in range(5)]
+    for _ in many(draft, 8, 20):
+        draft.call(writer.tool("search"), {writer.argument: f"{writer.name()} {writer.pick(families)}"}, said)
+
+
+@negative
 def sampling(draft: Draft) -> None:
     """The same draw again and again, since many are wanted; the outcomes are few."""
     for _ in many(draft, 10, 25):

@@ -15,7 +15,7 @@ from detectors.checks import AnyDetector
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Severity
 
-DIGEST = "b49c2994e7664d43ed0ccd2f4a97e9bb"
+DIGEST = "5b8cea8784b65cba8ca991248b7475ad"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
 
 

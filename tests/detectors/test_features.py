@@ -92,6 +92,30 @@ def test_a_list_gone_through_is_told_from_a_question_reworded() -> None:
     assert not reworded.enumerates
 
 
+def found_nothing(*patterns: str) -> StepFeatures:
+    *_, last = observed(*(tool("grep", {"pattern": pattern, "path": "."}, "No matches found.") for pattern in patterns))
+    assert last.found_nothing
+    return last
+
+
+def test_the_same_words_put_together_anew_are_no_list_when_nothing_is_found() -> None:
+    assert not found_nothing("opening hours", "store.*Ghent", "Ghent.*hours").enumerates
+    assert found_nothing("opening hours", "store.*Ghent", "Ghent.*parking").enumerates
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("small red", "small blue", "large red", "large blue"),
+        ("src/cache/pool.py", "src/net/lock.py", "src/net/cache/pool.py"),
+        ("ada.byron@example.test", "byron.test@ada.example"),
+        ("case 12 north", "case 13 south", "south case 14"),
+    ],
+)
+def test_names_and_combinations_that_are_looked_up_in_vain_are_a_list(names: tuple[str, ...]) -> None:
+    assert found_nothing(*names).enumerates
+
+
 def test_an_error_flag_in_a_good_result_is_no_failure() -> None:
     assert not reads_as_failure('{"isError": false, "error": null, "text": "written"}')
     assert reads_as_failure("Traceback (most recent call last)")
