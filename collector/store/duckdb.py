@@ -19,8 +19,7 @@ from collector.store import findings, received
 from collector.store.base import Commit, FindingQuery
 from collector.store.blocks import Block, notes_of
 from collector.store.packing import LONG_KINDS, Packer, between
-from collector.store.partitions import Partition, Partitions, folder_of, limit_bytes, scripts, sync_folder, unmade, unopened
-from collector.store.upgrade import convert
+from collector.store.partitions import Partition, Partitions, folder_of, limit_bytes, migrate, sync_folder, unmade, unopened
 from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
@@ -74,7 +73,8 @@ class DuckDBStore:
             unmade(self._path)
             connection = duckdb.connect(str(self._path), config=self._settings)
             try:
-                partitions = self._migrate(connection)
+                migrate(connection)
+                partitions = Partitions(connection, folder_of(self._path), limit_bytes=self._partition_bytes)
                 sync_folder(self._path.parent)
             except BaseException:
                 connection.close()
@@ -82,25 +82,6 @@ class DuckDBStore:
         except (duckdb.Error, OSError) as error:
             raise unopened(self._path, error) from error
         return connection, partitions, Packer(partitions.current.blocks)
-
-    def _migrate(self, connection: duckdb.DuckDBPyConnection) -> Partitions:
-        """Brings the main file up to date: each numbered file and the record of it in one transaction."""
-        connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR NOT NULL)")
-        done = {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
-        folder = folder_of(self._path)
-        for script in scripts():
-            if script.name in done:
-                continue
-            if script.name.startswith("0002"):
-                convert(
-                    connection, folder, self._partition_bytes, lambda parts, packer, commit: self._insert(connection, parts, packer, commit)
-                )
-                self._prepared.clear()
-            connection.execute("BEGIN")
-            connection.execute(script.read_text(encoding="utf8"))
-            connection.execute("INSERT INTO migrations VALUES (?)", [script.name])
-            connection.execute("COMMIT")
-        return Partitions(connection, folder, limit_bytes=self._partition_bytes)
 
     def _scalar(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         row = self._read(sql, parameters)
@@ -125,7 +106,7 @@ class DuckDBStore:
             if self._partitions.full(commit.arrival_ns):
                 self._partitions.roll()
                 self._packer = Packer()
-            self._insert(self._connection, self._partitions, self._packer, commit)
+            self._insert(commit)
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             raise self._refused(error) from None
 
@@ -136,9 +117,9 @@ class DuckDBStore:
             return ValueError(f"{self._path}: a row cannot be stored as it is ({type(error).__name__})")
         return StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}")
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, partitions: Partitions, packer: Packer, commit: Commit) -> None:
+    def _insert(self, commit: Commit) -> None:
         """One commit into the current partition, durably."""
-        partition = partitions.current
+        connection, packer, partition = self._connection, self._packer, self._partitions.current
         packed = packer.pack(commit)
         connection.execute("BEGIN")
         for name, table in packed.tables.items():
@@ -150,7 +131,7 @@ class DuckDBStore:
                 self._prepared.add(statement)
             connection.execute(f"EXECUTE {statement}")
         connection.execute("COMMIT")
-        partitions.sync()
+        self._partitions.sync()
         packer.keep(packed)
         partition.blocks = packer.next_block
         partition.last_seq = commit.seq

@@ -191,25 +191,33 @@ def folder_of(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, database: str) -> None:
-    """Brings an attached partition up to date: each numbered file and the record of it in one transaction."""
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {database}.migrations (name VARCHAR NOT NULL)")
+def migrate(connection: duckdb.DuckDBPyConnection, partition: str = "") -> None:
+    """Brings an attached partition up to date, or the main file: each numbered script and the record of it in one transaction.
+
+    Raises StoreUnavailable where the file has a migration that this version does not know.
+    """
     main = connection.execute("SELECT current_database()").fetchall()[0][0]
-    done = {row[0] for row in connection.execute(f"SELECT name FROM {database}.migrations").fetchall()}  # noqa: S608 — digits
-    for script in scripts("partition"):
-        if script.name not in done:
-            connection.execute(f"USE {database}")
-            try:
+    connection.execute(f'USE "{partition or main}"')
+    try:
+        connection.execute("CREATE TABLE IF NOT EXISTS migrations (name VARCHAR NOT NULL)")
+        done = {row[0] for row in connection.execute("SELECT name FROM migrations").fetchall()}
+        known = _scripts("partition" if partition else "")
+        if unknown := sorted(done - {script.name for script in known}):
+            of_file = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+            path = Path(connection.execute(of_file).fetchall()[0][0])
+            raise unopened(path, ValueError(f"it was written by another version, which knows migration {unknown[-1]}"))
+        for script in known:
+            if script.name not in done:
                 connection.execute("BEGIN")
                 connection.execute(script.read_text(encoding="utf8"))
                 connection.execute("INSERT INTO migrations VALUES (?)", [script.name])
                 connection.execute("COMMIT")
-            finally:
-                connection.execute(f'USE "{main}"')
+    finally:
+        connection.execute(f'USE "{main}"')
 
 
-def scripts(folder: str = "") -> list[Traversable]:
-    """The migrations of the main file, or those of partitions, in order."""
+def _scripts(folder: str) -> list[Traversable]:
+    """In the order of their numbers."""
     found = resources.files("collector.store").joinpath("migrations", folder).iterdir()
     return sorted((each for each in found if each.name.endswith(".sql")), key=lambda each: each.name)
 

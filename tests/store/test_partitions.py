@@ -1,6 +1,8 @@
 """What partitions promise: blocks that hold all that was said, texts stored once, space given back, nothing lost between files."""
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from collector.store.base import Commit
 from collector.store.columns import log_columns, span_columns
 from collector.store.duckdb import DuckDBStore
 from collector.store.history import RecordedHistory
-from collector.store.partitions import opened, scripts
+from collector.store.partitions import opened
 from collector.telemetry_data import LogRecord, Span, SpanEvent
 from detectors.model import SessionKey, SessionsMerged, Step, StepKind, Tick
 
@@ -265,29 +267,18 @@ def test_only_files_since_a_session_began_are_read(store: DuckDBStore, monkeypat
     assert read == ["p4", "p5", "p5"]
 
 
-def test_a_store_of_the_first_schema_is_converted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["telemetry.duckdb", f"telemetry/{1:019d}.duckdb"])
+def test_a_store_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path, file: str) -> None:
     path = tmp_path / "telemetry.duckdb"
-    with duckdb.connect(str(path)) as old:
-        old.execute("CREATE TABLE migrations (name VARCHAR NOT NULL)")
-        [first] = [script for script in scripts() if script.name.startswith("0001")]
-        old.execute(first.read_text(encoding="utf8"))
-        old.execute("INSERT INTO migrations VALUES (?)", [first.name])
-        for seq, arrival_ns in ((2, NOW_NS), (5_000, NOW_NS + DAY_NS)):
-            sent = span_columns("default", [span(seq, attributes={"n": seq})]).to_pylist()[0]
-            logged = log_columns("default", [LogRecord(body=seq)], [bytes([seq % 256])]).to_pylist()[0]
-            for table, row in (("spans", sent), ("logs", logged)):
-                values = [seq, arrival_ns, *row.values()]
-                old.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608 — names of ours
-            body = {"type": "step", "seq": seq, "session": key("s"), "kind": "tool", "started_ns": 1, "ended_ns": 2}
-            old.execute("INSERT INTO events VALUES (?, ?, 'step', ?)", [seq, str(key("s")), json.dumps(body)])
-    (tmp_path / "telemetry").mkdir()
-    (tmp_path / "telemetry" / f"{1:019d}.duckdb").write_bytes(b"left by a conversion that a crash cut off")
+    with contextlib.closing(DuckDBStore(path)) as store:
+        store.append(commit(1, spans=[span(1)]))
+    with duckdb.connect(str(tmp_path / file)) as newer:
+        newer.execute("INSERT INTO migrations VALUES ('9999_future.sql')")
+    says = f"{tmp_path / file}: cannot open the telemetry store: it was written by another version"
     for _ in range(2):
-        store = DuckDBStore(path)
-        assert [event.seq for event in store.events([key("s")])] == [2, 5_000]
-        assert sorted(json.loads(row["attributes"])["n"] for row in store.spans("s")) == [2, 5_000]
-        assert sorted(json.loads(row["body"]) for row in store.logs()) == [2, 5_000]
-        assert store.last_seq() == 5_000
-        assert len(list(store.span_keys(9))) == 2
-        store.close()
-    assert len(files(tmp_path)) == 2
+        with pytest.raises(StoreUnavailable, match=re.escape(says)):
+            DuckDBStore(path)
+    with duckdb.connect(str(tmp_path / file)) as newer:
+        newer.execute("DELETE FROM migrations WHERE name = '9999_future.sql'")
+    with contextlib.closing(DuckDBStore(path)) as store:
+        assert len(list(store.span_keys(9))) == 1
