@@ -6,8 +6,9 @@ The ingest thread owns everything that changes; other threads reach it through `
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -43,8 +44,8 @@ RESTORED_EVENTS = 100_000
 """How many of the newest events and spans are read at start to know traces, twins and tool calls again."""
 RESTORED_SESSIONS = 500
 """How many sessions with open findings are made again at start; the others when they speak."""
-RESTORED_AT_WORK = 1_000
-"""How many of the sessions that were at work are made again at start, so that their silence is noticed."""
+RESTORED_AT_WORK, RESTORED_A_SECOND = 1_000, 25
+"""How many of the sessions that were at work are made again after a start, so that their silence is noticed, and how many at once."""
 OWED = 10_000
 """Findings and merges that may wait for a control store that refuses."""
 EXPIRE_EVERY_NS = 60 * 10**9
@@ -95,6 +96,8 @@ class Core:
         self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
         self._told_ns = 0
         self._tail: list[Event] = []
+        self._at_work: Iterator[SessionKey] = iter(())
+        """Sessions that are still to be made again."""
         sessions = Sessions(
             policy=self.policy,
             history=self.history,
@@ -136,8 +139,8 @@ class Core:
         behind = self.store.sessions_after(self.index.seq)
         told = [one for kind in FLEET_DETECTORS for one in self.store.findings(FindingQuery(detector=kind.name, limit=1_000))]
         findings = self.sessions.fleets.restore(self._tail, told)
-        at_work = [session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)]
-        keys = [self.pipeline.assembler.survivor(key) for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS), *at_work]]
+        self._at_work = iter([session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)])
+        keys = [self.pipeline.assembler.survivor(key) for key in [*behind, *self.index.with_open_findings(RESTORED_SESSIONS)]]
         findings += [finding for key in self.history.in_turn(keys) for finding in self.sessions.restore(key)]
         if findings:
             self.store.append_findings(findings)
@@ -245,6 +248,8 @@ class Core:
         if self.readiness.failing(TELEMETRY):  # nobody may send while it is not ready, so it finds out by itself
             self.pipeline.record(lambda seq: [Tick(seq=seq, at_ns=self.pipeline.watermark.at_ns)])
             self.readiness.works(TELEMETRY)
+        if together := [self.pipeline.assembler.survivor(key) for key in islice(self._at_work, RESTORED_A_SECOND)]:
+            self.pipeline.make_again(self.history.in_turn(together))
         self.pipeline.idle(now_ns)
         if snapshots := self.baselines.due(self.sessions.now_ns):
             self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])
@@ -266,10 +271,8 @@ class Core:
         self.pipeline.settle()
         sessions = self.sessions
         rows = {key: (session, 0) for key, session in sessions.residence.evicted.items()}
-        for key in sessions.changed:
-            live = sessions.live.get(key)
-            if live is not None:
-                rows[key] = (live.session, len(live.open_findings))
+        changed = [live for key in sessions.changed if (live := sessions.live.get(key)) is not None]
+        rows |= {live.session.key: (live.session, len(live.open_findings)) for live in changed}
         if rows or sessions.merged:
             self.index.write(rows.values(), sessions.merged, self.pipeline.committed_seq)
         if self.baselines.changed:

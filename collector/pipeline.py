@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, wait
 from typing import Generic, Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from collector.sessions import Sessions
 from collector.store.base import Commit, Store
 from collector.tool_schemas import ToolSchemas
 from collector.translate import Records, SpanKey, Translation, decode_translation, translate
-from detectors.model import Event, Finding, SessionsMerged, Tick
+from detectors.model import Event, Finding, SessionKey, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K", SpanKey, bytes)
@@ -135,6 +135,14 @@ class Pipeline:
         self.assembler.skip(made)
         self.committed_seq = self.assembler.last_seq
         self._look(made, None)
+
+    def make_again(self, keys: Iterable[SessionKey]) -> None:
+        """Makes sessions live again that were at work before a restart. Raises StoreUnavailable."""
+        self.settle()
+        findings = [finding for key in keys for finding in self.sessions.restore(key)]
+        self._keep(findings)
+        if self._observer is not None:
+            self._observer.found((), findings, None)
 
     def idle(self, now_ns: int) -> None:
         """Lets time pass where nothing arrives: without telemetry, event time follows `now_ns` at a distance.

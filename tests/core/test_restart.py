@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from collector.config import Config
 from collector.core import Core
 from collector.errors import StoreUnavailable
 from collector.model import Request, SessionState, Verb
 from collector.session_sums import steps_of
+from collector.store.base import FindingQuery
 from detectors.model import Halted, SessionKey, StepKind
 
 from .agents import START_NS, Made, agent, content_log, llm, loop, plumbing, request, tool
@@ -161,6 +163,19 @@ def test_a_start_finds_what_the_crash_left_unsaid(running: Core, tmp_path: Path)
     assert state is not None
     assert state.state is SessionState.HALTING
     assert [halt.verb for halt in again.control.halts(KEY)] == [Verb.HALT]
+    again.close()
+
+
+def test_silence_that_began_before_a_crash_is_noticed_after_it(tmp_path: Path) -> None:
+    first = core(tmp_path / "0", Config())
+    first.process([request(llm("a", session="s", asks=ASK), arrival_ns=START_NS)])
+    first.flush()
+    crash(first, tmp_path / "1")
+    drop(first)
+    again = core(tmp_path / "1", Config())
+    assert KEY not in again.sessions.live
+    again.tick()
+    assert [finding.detector for finding in again.store.findings(FindingQuery(sessions=(KEY,)))] == ["abandoned"]
     again.close()
 
 
