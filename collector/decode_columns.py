@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import ptars
+import pyarrow as pa
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from numpy.typing import NDArray
@@ -20,9 +21,9 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Status
 
-from collector.decode_limits import MAX_ATTRIBUTES, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID
+from collector.decode_limits import MAX_ATTRIBUTES, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID, SPAN_PLACE
 from collector.decode_protobuf import ZERO_SPAN, ZERO_TRACE, add_events, add_links, attributes, plain
-from collector.telemetry_data import Attributes, Decoded, Rejected, Span
+from collector.telemetry_data import Attributes, Decoded, Span
 
 _NO_TRACE: Final = ZERO_TRACE.hex()
 _NO_SPAN: Final = ZERO_SPAN.hex()
@@ -39,10 +40,18 @@ T = TypeVar("T")
 
 def traces(body: bytes) -> Decoded:
     """Decodes a trace request. Raises ValueError or DecodeError where the messages themselves must be looked at."""
-    decoded = Decoded(spans=[], rejected=[])
+    decoded = Decoded(spans=[])
     by_resource = _HANDLER.list_to_record_batch([body]).column(0).values
     by_scope = by_resource.field("scope_spans").values
-    rows = _rows(by_scope.field("spans").values)
+    spans = by_scope.field("spans").values
+    trace_ids, span_ids = _digits(spans.field("trace_id")), _digits(spans.field("span_id"))
+    whole = [
+        len(trace_id) == _TRACE_DIGITS and trace_id != _NO_TRACE and len(span_id) == _SPAN_DIGITS and span_id != _NO_SPAN
+        for trace_id, span_id in zip(trace_ids, span_ids, strict=True)
+    ]
+    # Two bytes make an empty span: of those that are rejected no row is made.
+    rows = _rows(spans if all(whole) else spans.filter(pa.array(whole)))
+    identified = zip(whole, trace_ids, span_ids, strict=True)
     spans_of, scopes = _counts(by_scope.field("spans")), _objects(by_scope.field("scope"))
     place = 0
     for r, (resource_bytes, scope_count) in enumerate(
@@ -51,13 +60,12 @@ def traces(body: bytes) -> Decoded:
         resource = _resource(resource_bytes or b"")
         for c in range(scope_count):
             scope_name, scope_version = _scope(scopes[place] or b"")
-            for i, row in enumerate(islice(rows, spans_of[place])):
-                trace_id, span_id, parent_id, trace_state, name, kind, start_ns, end_ns, attributes_, status, events, links, dropped = row
-                if len(trace_id) != _TRACE_DIGITS or trace_id == _NO_TRACE or len(span_id) != _SPAN_DIGITS or span_id == _NO_SPAN:
+            for i, (is_whole, trace_id, span_id) in enumerate(islice(identified, spans_of[place])):
+                if not is_whole:
                     bad_trace = len(trace_id) != _TRACE_DIGITS or trace_id == _NO_TRACE
-                    where = f"resource_spans[{r}].scope_spans[{c}].spans[{i}]"
-                    decoded.rejected.append(Rejected(reason=NO_TRACE_ID if bad_trace else NO_SPAN_ID, where=where))
+                    decoded.rejected.add(NO_TRACE_ID if bad_trace else NO_SPAN_ID, SPAN_PLACE, r, c, i)
                     continue
+                parent_id, trace_state, name, kind, start_ns, end_ns, attributes_, status, events, links, dropped = next(rows)
                 status_code, status_message = _status(status) if status else (0, "")
                 span = Span(
                     trace_id=trace_id,
@@ -86,11 +94,9 @@ def traces(body: bytes) -> Decoded:
 
 
 def _rows(spans: Any) -> Iterator[tuple[Any, ...]]:
-    """The spans, each as a tuple of what `traces` names."""
+    """The spans, each as a tuple of what `traces` names beside its ids."""
     lost = sum(spans.field(f"dropped_{what}_count").to_numpy().astype(np.int64) for what in ("attributes", "events", "links"))
     return zip(
-        _digits(spans.field("trace_id")),
-        _digits(spans.field("span_id")),
         _digits(spans.field("parent_span_id")),
         _objects(spans.field("trace_state")),
         _objects(spans.field("name")),

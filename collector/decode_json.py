@@ -15,7 +15,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 
 from collector.decode_limits import MAX_ATTRIBUTES, MAX_DEPTH, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID, WRONG_TYPE
 from collector.errors import Malformed
-from collector.telemetry_data import Attributes, Decoded, LogRecord, Rejected, Span, SpanEvent, SpanLink
+from collector.telemetry_data import Attributes, Decoded, LogRecord, Span, SpanEvent, SpanLink
 
 _HEX: Final = frozenset("0123456789abcdef")
 _SEVERITIES: Final[dict[str, int]] = {name: int(number) for name, number in SeverityNumber.items()}
@@ -213,14 +213,14 @@ def _items(document: dict[str, Any], by_resource: str, by_scope: str, items: str
 
 
 def _traces(document: dict[str, Any]) -> Decoded:
-    decoded = Decoded(spans=[], rejected=[])
+    decoded = Decoded(spans=[])
     for resource, scope, item, where in _items(document, "resourceSpans", "scopeSpans", "spans"):
         if not isinstance(item, dict):
-            decoded.rejected.append(Rejected(reason=WRONG_TYPE, where=where))
+            decoded.rejected.add(WRONG_TYPE, where)
             continue
         trace_id, span_id = _hex_id(_get(item, "traceId"), 32), _hex_id(_get(item, "spanId"), 16)
         if trace_id is None or span_id is None:
-            decoded.rejected.append(Rejected(reason=NO_TRACE_ID if trace_id is None else NO_SPAN_ID, where=where))
+            decoded.rejected.add(NO_TRACE_ID if trace_id is None else NO_SPAN_ID, where)
             continue
         attributes, dropped = _json_attributes(item)
         events, dropped_events = _events(item)
@@ -286,10 +286,10 @@ def _links(item: dict[str, Any]) -> tuple[list[SpanLink], int]:
 
 
 def _logs(document: dict[str, Any]) -> Decoded:
-    decoded = Decoded(logs=[], rejected=[])
+    decoded = Decoded(logs=[])
     for resource, scope, item, where in _items(document, "resourceLogs", "scopeLogs", "logRecords"):
         if not isinstance(item, dict):
-            decoded.rejected.append(Rejected(reason=WRONG_TYPE, where=where))
+            decoded.rejected.add(WRONG_TYPE, where)
             continue
         attributes, dropped = _json_attributes(item)
         decoded.logs.append(
@@ -313,10 +313,10 @@ def _logs(document: dict[str, Any]) -> Decoded:
 
 
 def _metrics(document: dict[str, Any]) -> Decoded:
-    decoded = Decoded(rejected=[])
+    decoded = Decoded()
     for _, _, item, where in _items(document, "resourceMetrics", "scopeMetrics", "metrics"):
         if not isinstance(item, dict):
-            decoded.rejected.append(Rejected(reason=WRONG_TYPE, where=where))
+            decoded.rejected.add(WRONG_TYPE, where)
             continue
         for kind in _METRIC_KINDS:
             points = _get(_object(item, kind), "dataPoints")

@@ -15,5 +15,8 @@ WRONG_TYPE: Final = "item of the wrong type"
 REASONS: Final = frozenset({NO_TRACE_ID, NO_SPAN_ID, WRONG_TYPE})
 """Every reason an item may be rejected for: a label of bounded cardinality."""
 
+SPAN_PLACE: Final = "resource_spans[{}].scope_spans[{}].spans[{}]"
+"""Where a span stands in a protobuf request."""
+
 MAX_TIME: Final = 2**63 - 1
 """Later times, in nanoseconds, are cut to this: the store's timestamps are signed."""

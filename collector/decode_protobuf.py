@@ -8,9 +8,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.decode_limits import MAX_ATTRIBUTES, MAX_DEPTH, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID
+from collector.decode_limits import MAX_ATTRIBUTES, MAX_DEPTH, MAX_EVENTS, MAX_TIME, NO_SPAN_ID, NO_TRACE_ID, SPAN_PLACE
 from collector.errors import Malformed
-from collector.telemetry_data import Attributes, Decoded, LogRecord, Rejected, Span, SpanEvent, SpanLink
+from collector.telemetry_data import Attributes, Decoded, LogRecord, Span, SpanEvent, SpanLink
 
 ZERO_TRACE: Final = bytes(16)
 ZERO_SPAN: Final = bytes(8)
@@ -50,7 +50,7 @@ def attributes(pairs: Any) -> tuple[Attributes, int]:
 
 def _decode_traces(body: bytes) -> Decoded:
     message = _parsed(ExportTraceServiceRequest, body, "traces")
-    decoded = Decoded(spans=[], rejected=[])
+    decoded = Decoded(spans=[])
     spans = decoded.spans
     for r, by_resource in enumerate(message.resource_spans):
         resource, _ = attributes(by_resource.resource.attributes)
@@ -60,8 +60,7 @@ def _decode_traces(body: bytes) -> Decoded:
                 trace_id, span_id, parent_id = item.trace_id, item.span_id, item.parent_span_id
                 if len(trace_id) != 16 or trace_id == ZERO_TRACE or len(span_id) != 8 or span_id == ZERO_SPAN:
                     bad_trace = len(trace_id) != 16 or trace_id == ZERO_TRACE
-                    where = f"resource_spans[{r}].scope_spans[{c}].spans[{i}]"
-                    decoded.rejected.append(Rejected(reason=NO_TRACE_ID if bad_trace else NO_SPAN_ID, where=where))
+                    decoded.rejected.add(NO_TRACE_ID if bad_trace else NO_SPAN_ID, SPAN_PLACE, r, c, i)
                     continue
                 found, dropped = attributes(item.attributes)
                 span = Span(
@@ -114,7 +113,7 @@ def add_links(span: Span, items: Sequence[Any]) -> None:
 
 def _decode_logs(body: bytes) -> Decoded:
     message = _parsed(ExportLogsServiceRequest, body, "logs")
-    decoded = Decoded(logs=[], rejected=[])
+    decoded = Decoded(logs=[])
     for by_resource in message.resource_logs:
         resource, _ = attributes(by_resource.resource.attributes)
         for by_scope in by_resource.scope_logs:

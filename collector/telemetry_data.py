@@ -1,6 +1,6 @@
 """Spans and log records as decoded: plain values, nothing interpreted yet."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -75,10 +75,29 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""
 
 
+class Rejections(msgspec.Struct, gc=False):
+    """The items of a request that are individually bad: all of them counted, the first few named. There may be millions."""
+
+    NAMED: ClassVar[int] = 8
+
+    counts: dict[str, int] = {}
+    """How many for each reason."""
+    first: list[Rejected] = []
+
+    def add(self, reason: str, where: str, *places: int) -> None:
+        """One more. `places` are put into the braces of `where`."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        if len(self.first) < self.NAMED:
+            self.first.append(Rejected(reason=reason, where=where.format(*places) if places else where))
+
+    def __len__(self) -> int:
+        return sum(self.counts.values())
+
+
 class Decoded(msgspec.Struct, kw_only=True, gc=False):
     """What one request held. `data_points` counts metrics, which are accepted but not kept."""
 
     spans: list[Span] = []
     logs: list[LogRecord] = []
     data_points: int = 0
-    rejected: list[Rejected] = []
+    rejected: Rejections = msgspec.field(default_factory=Rejections)

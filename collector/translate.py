@@ -104,7 +104,7 @@ def _outcome(decoded: Decoded) -> Outcome:
     accepted = len(decoded.spans) + len(decoded.logs) + decoded.data_points
     if not decoded.rejected:
         return Outcome(accepted=accepted)
-    first = decoded.rejected[0]
+    first = decoded.rejected.first[0]
     where = f" ({first.where})" if first.where else ""
     more = f" and {len(decoded.rejected) - 1} more" if len(decoded.rejected) > 1 else ""
     return Outcome(accepted=accepted, rejected=len(decoded.rejected), message=f"{first.reason}{where}{more}")

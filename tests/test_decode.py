@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -155,24 +156,51 @@ def test_a_protobuf_string_that_is_not_utf8_is_malformed() -> None:
         decode(Request(signal="traces", encoding="protobuf", body=body))
 
 
+@pytest.mark.parametrize("number", [100, 100_000], ids=["messages", "columns"])
+def test_of_spans_that_are_empty_only_the_first_few_are_named(number: int) -> None:
+    scope = ExportTraceServiceRequest().resource_spans.add().scope_spans.add()
+    for _ in range(number):
+        scope.spans.add()
+    request = ExportTraceServiceRequest()
+    protobuf_span(request)
+    request.resource_spans[0].scope_spans.append(scope)
+    of_protobuf(request)  # libraries that are imported with the first one
+    tracemalloc.start()
+    decoded = of_protobuf(request)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(decoded.spans) == 1
+    assert decoded.rejected.counts == {"span without a valid trace id": number}
+    assert [bad.where for bad in decoded.rejected.first] == [f"resource_spans[0].scope_spans[1].spans[{n}]" for n in range(8)]
+    assert kept < 20_000
+    # Three references and no object for each; its two bytes in the body.
+    assert peak < 100_000 + 40 * number
+
+
+def test_of_items_of_the_wrong_type_only_the_first_few_are_named() -> None:
+    decoded = of_json(spans(*[None] * 10_000))
+    assert decoded.rejected.counts == {"item of the wrong type": 10_000}
+    assert len(decoded.rejected.first) == 8
+
+
 def test_bad_items_are_rejected_and_the_rest_is_kept() -> None:
     good = {"traceId": TRACE, "spanId": SPAN}
     decoded = of_json(spans(good, 1, {**good, "traceId": "0" * 32}, {**good, "spanId": "xyz"}, {"spanId": SPAN}, good))
     assert len(decoded.spans) == 2
-    assert [(bad.reason, bad.where[-8:]) for bad in decoded.rejected] == [
+    assert [(bad.reason, bad.where[-8:]) for bad in decoded.rejected.first] == [
         ("item of the wrong type", "spans[1]"),
         ("span without a valid trace id", "spans[2]"),
         ("span without a valid span id", "spans[3]"),
         ("span without a valid trace id", "spans[4]"),
     ]
-    assert {bad.reason for bad in decoded.rejected} <= REASONS
+    assert decoded.rejected.counts.keys() <= REASONS
     request = ExportTraceServiceRequest()
     protobuf_span(request)
     request.resource_spans[0].scope_spans[0].spans.add().trace_id = b"short"
     protobuf_span(request).span_id = bytes(8)
     decoded = of_protobuf(request)
     assert len(decoded.spans) == 1
-    assert [bad.where for bad in decoded.rejected] == [
+    assert [bad.where for bad in decoded.rejected.first] == [
         "resource_spans[0].scope_spans[0].spans[1]",
         "resource_spans[1].scope_spans[0].spans[0]",
     ]
