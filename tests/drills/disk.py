@@ -4,6 +4,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,24 @@ class Disk:
         if self._frozen:
             _run("fsfreeze", "-u", str(self.path))
             self._frozen = False
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Every write takes up to a fifth of a second, as on storage that is shared or throttled."""
+        enough = threading.Event()
+
+        def stutter() -> None:
+            while not enough.wait(0.02):
+                with self.frozen():
+                    enough.wait(0.2)
+
+        thread = threading.Thread(target=stutter)
+        thread.start()
+        try:
+            yield
+        finally:
+            enough.set()
+            thread.join()
 
     def lose_power(self) -> None:
         """Every access fails until it is mounted again; then only what was synchronised is there."""

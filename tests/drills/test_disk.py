@@ -4,6 +4,7 @@ import secrets
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -147,6 +148,35 @@ def test_a_disk_that_hangs_is_told_and_nothing_acknowledged_meanwhile(
     service.exact(before, *waiting)
     assert service.stop() == 0
     assert _stored(service.data_dir) == _spans([before, *waiting])
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes on", "is killed"])
+def test_a_slow_disk_makes_senders_wait_and_nothing_else(
+    *, dies: bool, make_disk: Callable[[int], Disk], make_service: Callable[..., Drilled]
+) -> None:
+    disk = make_disk(64)
+    service = make_service(disk.path / "data")
+    wires = [service.wire() for _ in range(4)]
+    taken: list[Story] = []
+
+    def send(wire: Wire) -> None:
+        for _ in range(12):
+            told = story()
+            assert wire.send(told.request).code == 0
+            taken.append(told)
+
+    with disk.slow(), ThreadPoolExecutor(len(wires)) as senders:
+        for sent in [senders.submit(send, wire) for wire in wires]:
+            sent.result()
+        assert not service.not_ready()
+        service.exact(*taken)  # it is not behind with what it acknowledged
+    if dies:
+        service.kill()
+        service.start()
+        service.exact(*taken)
+    assert " ERROR " not in service.said()
+    assert service.stop() == 0
+    assert _stored(service.data_dir) == _spans(taken)
 
 
 def _refuses_to_start(data_dir: Path) -> str:
