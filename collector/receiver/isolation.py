@@ -1,21 +1,18 @@
 """Keeps a request over which processing fails from holding up those that came with it, and from being sent for ever."""
 
-import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
 from collector.errors import Internal, OvercurrentError, StoreUnavailable
 from collector.model import Outcome, Request
 from collector.receiver.admission import Process
+from collector.receiver.failures import Failures
 
 log = logging.getLogger(__name__)
 
 TRIES: Final = 3
 """How often one request may fail by itself. After a failure the pipeline is made again from the store, so a second try may help."""
-REMEMBERED: Final = 1_000
-"""Requests whose failures are counted; beyond it the oldest is forgotten, and has all its tries again."""
 
 
 class Isolation:
@@ -27,7 +24,7 @@ class Isolation:
 
     def __init__(self, process: Process) -> None:
         self._process = process
-        self._failures: OrderedDict[bytes, int] = OrderedDict()
+        self._failures = Failures()
 
     def __call__(self, requests: Sequence[Request]) -> Sequence[Outcome | OvercurrentError]:
         try:
@@ -44,11 +41,7 @@ class Isolation:
         return [answer for first in range(0, len(requests), part) for answer in self(requests[first : first + part])]
 
     def _failed(self, request: Request) -> OvercurrentError:
-        key = hashlib.blake2b(request.translated or request.body, digest_size=16).digest()
-        failures = self._failures.pop(key, 0) + 1
-        if failures >= TRIES:
+        if self._failures.add(request) >= TRIES:
+            self._failures.forget(request)
             return Internal("processing this request fails every time; nothing of it was kept, and the log of the service says why")
-        self._failures[key] = failures
-        if len(self._failures) > REMEMBERED:
-            self._failures.popitem(last=False)
         return StoreUnavailable("processing failed; nothing was committed, try again")

@@ -12,8 +12,9 @@ from typing import Final
 
 import msgspec
 
-from collector.errors import OvercurrentError, StoreUnavailable
+from collector.errors import Internal, OvercurrentError, StoreUnavailable
 from collector.model import Request
+from collector.receiver.failures import Failures
 from collector.translate import encode, translate
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,11 @@ def default_processes() -> int:
 
 
 class Translators:
-    """A pool that starts with the first large request; until it is there, and with 0 processes, the ingest thread does it all."""
+    """A pool that starts with the first large request; until it is there, and with 0 processes, the ingest thread does it all.
+
+    Where a process dies, nobody knows over which of the requests that were being read. Each of them, when it is sent again, is
+    read in a process of its own, and never by the ingest thread. One over which that dies too is refused from then on.
+    """
 
     def __init__(self, processes: int) -> None:
         self._processes = processes
@@ -39,13 +44,20 @@ class Translators:
         self._ready: Future[int] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closed = False
+        self._deaths = Failures()
+        self._alone = asyncio.Lock()
 
     async def translated(self, request: Request) -> Request:
         """The request with its translation, or as it came where that is left to the ingest thread.
 
-        Raises Malformed, and StoreUnavailable where the process that read it ended: nothing was kept, it may be sent again.
+        Raises Malformed; StoreUnavailable where the process that read it ended, so that it may be sent again; and Internal where
+        such a process ended twice over it.
         """
-        if not self._processes or self._closed or len(request.body) < LARGE_BYTES:
+        if not self._processes or len(request.body) < LARGE_BYTES:
+            return request
+        if self._deaths.of(request):
+            return await self._read_alone(request)
+        if self._closed:
             return request
         pool = self._pool
         if pool is None or self._ready is None or not self._ready.done():
@@ -53,26 +65,33 @@ class Translators:
                 self._starting = asyncio.create_task(asyncio.to_thread(self._start), name="overcurrent-translators")
             return request
         try:
-            encoded = await asyncio.wrap_future(pool.submit(_translated, request))
-        except OvercurrentError:
-            raise
+            return await _read(pool, request)
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = None
                 log.exception("a process that reads requests ended, others are started; what it was reading is sent again")
+            if not self._deaths.of(request):  # a copy of it may have been read at the same time
+                self._deaths.add(request)
             raise StoreUnavailable("the process that was reading the request ended; nothing was kept, try again") from None
-        except Exception:
-            # The ingest thread fails over it in the same way, and says so.
-            log.exception("a request was not translated beside the ingest thread")
-            return request
-        return msgspec.structs.replace(request, body=b"", translated=encoded)
+
+    async def _read_alone(self, request: Request) -> Request:
+        async with self._alone:
+            if self._deaths.of(request) > 1:
+                raise _deadly()
+            pool = await asyncio.to_thread(_pool, 1)
+            try:
+                read = await _read(pool, request)
+            except BrokenProcessPool:
+                self._deaths.add(request)
+                log.exception("a process of its own ended over a request of %d bytes, which is refused from now on", len(request.body))
+                raise _deadly() from None
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+            self._deaths.forget(request)
+            return read
 
     def _start(self) -> None:
-        # Not by fork: threads of ours hold locks that a copy would never get.
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(method)
-        context.set_forkserver_preload([__name__])
-        pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=_begin)
+        pool = _pool(self._processes)
         self._ready = pool.submit(os.getpid)
         self._pool = pool
 
@@ -81,6 +100,31 @@ class Translators:
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def _read(pool: ProcessPoolExecutor, request: Request) -> Request:
+    """Raises Malformed, and BrokenProcessPool where a process of the pool ended."""
+    try:
+        encoded = await asyncio.wrap_future(pool.submit(_translated, request))
+    except (OvercurrentError, BrokenProcessPool):
+        raise
+    except Exception:
+        # The ingest thread fails over it in the same way, and says so.
+        log.exception("a request was not translated beside the ingest thread")
+        return request
+    return msgspec.structs.replace(request, body=b"", translated=encoded)
+
+
+def _deadly() -> Internal:
+    return Internal("processes that read this request ended twice; nothing of it was kept, and the log of the service says more")
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    # Not by fork: threads of ours hold locks that a copy would never get.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    context.set_forkserver_preload([__name__])
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_begin)
 
 
 def _begin() -> None:

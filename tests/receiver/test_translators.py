@@ -3,15 +3,17 @@
 import asyncio
 import os
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.errors import Malformed, StoreUnavailable
+from collector.errors import Internal, Malformed, StoreUnavailable
 from collector.model import Request
 from collector.receiver.translators import LARGE_BYTES, Translators
 from collector.translate import decode_translation, translate
@@ -20,10 +22,10 @@ from tests.serving import serving
 SPANS = 200
 
 
-def large() -> Request:
+def large(spans: int = SPANS) -> Request:
     export = ExportTraceServiceRequest()
     scope = export.resource_spans.add().scope_spans.add()
-    for number in range(SPANS):
+    for number in range(spans):
         span = scope.spans.add(trace_id=(1).to_bytes(16, "big"), span_id=(number + 1).to_bytes(8, "big"), name="chat gpt-5")
         said = {"gen_ai.operation.name": "chat", "gen_ai.conversation.id": "s", "filler": "x" * 400}
         for key, value in said.items():
@@ -73,7 +75,7 @@ async def test_what_cannot_be_read_is_refused_as_it_is_here(translators: Transla
 
 
 async def test_a_process_that_dies_costs_one_retry(translators: Translators) -> None:
-    (worker,) = [process for process in psutil.Process().children(recursive=True) if _reads(process)]
+    (worker,) = [process for process in psutil.Process().children(recursive=True) if _reads(process, os.getpid())]
     worker.send_signal(signal.SIGSTOP)
     under_way = asyncio.create_task(translators.translated(large()))
     await asyncio.sleep(0.1)
@@ -83,10 +85,76 @@ async def test_a_process_that_dies_costs_one_retry(translators: Translators) -> 
     assert decode_translation(await there(translators)).outcome.accepted == SPANS
 
 
-def _reads(process: psutil.Process) -> bool:
+async def test_a_request_over_which_processes_die_twice_is_refused_and_only_that(translators: Translators) -> None:
+    deadly = large(20_000)
+    with killing(psutil.Process()) as killed:
+        with pytest.raises(StoreUnavailable, match="try again"):
+            await translators.translated(deadly)
+        with pytest.raises(Internal, match="ended twice"):
+            await translators.translated(deadly)
+        assert len(killed) == 2
+        with pytest.raises(Internal, match="ended twice"):
+            await translators.translated(deadly)
+        assert len(killed) == 2, "no process is asked again"
+    assert decode_translation(await there(translators)).outcome.accepted == SPANS
+
+
+async def test_what_was_read_beside_it_is_read_again_by_itself_and_forgiven(translators: Translators) -> None:
+    with killing(psutil.Process()), pytest.raises(StoreUnavailable):
+        await translators.translated(large(20_000))
+    for _ in range(2):
+        request = await translators.translated(large(20_000))
+        assert request.translated is not None, "not by the ingest thread, which the same might kill"
+        assert decode_translation(request.translated).outcome.accepted == 20_000
+        await there(translators)
+
+
+@pytest.mark.slow
+def test_a_service_outlives_a_request_over_which_processes_die_and_counts_it(tmp_path: Path) -> None:
+    config = tmp_path / "overcurrent.yaml"
+    config.write_text("receivers: {translate_processes: 1}\n")
+    deadly = large(20_000)
+    with serving(tmp_path / "data", config=config) as service:
+        own = psutil.Process(service.process.pid)
+        while not [process for process in own.children(recursive=True) if _reads(process, own.pid)]:
+            service.send(large())
+        send = {"url": f"{service.otlp}/v1/traces", "content": deadly.body, "headers": {"Content-Type": "application/x-protobuf"}}
+        with killing(own) as killed:
+            assert [service.http.post(**send).status_code for _ in range(3)] == [503, 500, 500]
+        assert len(killed) == 2
+        service.send(large())
+        assert service.get("sessions")["sessions"][0]["steps"] == SPANS
+        metrics = service.http.get(f"{service.url}/metrics").text
+        assert 'overcurrent_spans_rejected_total{reason="internal"} 2.0' in metrics
+
+
+@contextmanager
+def killing(parent: psutil.Process) -> Iterator[set[int]]:
+    """As the kernel does where memory is short: ends each process that reads for `parent`. Gives the ids of those that it ended."""
+    killed: set[int] = set()
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.005):
+            for process in parent.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if process.pid not in killed and _reads(process, parent.pid):
+                        process.kill()
+                        killed.add(process.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _reads(process: psutil.Process, service: int) -> bool:
     """Whether it is one of the pool's: the fork server has made it, and is not it."""
     parent = process.parent()
-    return parent is not None and parent.pid != os.getpid()
+    return parent is not None and parent.pid != service
 
 
 @pytest.mark.slow
