@@ -51,7 +51,11 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 METRICS: tuple[Metric, ...] = (
     # Telemetry coming in
     _counter("spans_received_total", "Spans, log records and metric points received, rejected ones included.", "signal", "protocol"),
-    _counter("spans_rejected_total", "Items refused one by one because they were bad; the rest of their request was kept.", "reason"),
+    _counter(
+        "spans_rejected_total",
+        "Items not kept: bad ones of a request whose rest was kept, and one for each request that was refused whole.",
+        "reason",
+    ),
     _counter("duplicates_total", "Items that had been stored before and were neither stored nor charged again.", "signal"),
     _gauge("ingest_queue_bytes", "Bytes received and not yet committed."),
     _gauge("ingest_queue_limit_bytes", "Bytes the queue takes before senders are told to retry."),
