@@ -6,7 +6,7 @@ events. How amendments, retractions and merges reach the detectors is docs/adr/0
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -40,6 +40,9 @@ from detectors.model import (
     TraceJoined,
     WorkflowJoined,
 )
+
+_LATEST: Final = 1 << 63
+"""A sequence number after all others."""
 
 
 class Sessions:
@@ -132,7 +135,7 @@ class Sessions:
             live.said = said
             self._describe(live, step)
         if live.stale:
-            found += self._note(live, self._rebuild(live, step.seq))
+            found += self._corrected(live, step.seq)
         count(session, step, 1)
         session.last_seq = step.seq
         if step.started_ns < session.started_ns or not session.started_ns:
@@ -235,19 +238,24 @@ class Sessions:
         self._replace(live, event.was.seq, None)
 
     def _replace(self, live: Live, seq: int, step: Step | None) -> None:
-        """Changes or drops a recent step, and has the detectors see the recent past anew before the next step."""
+        """Changes or drops a recent step, and has the detectors see the recent past anew before the next step, or after a minute."""
         live.stale = True
         self.workflows.changed(live.session.key)
         self._recent.replace(live, seq, step)
 
-    def _rebuild(self, live: Live, before_seq: int) -> list[Finding]:
+    def _corrected(self, live: Live, before_seq: int) -> list[Finding]:
+        """What the detectors find in the recent steps as they stand now, if any was corrected since they saw them."""
         live.stale = False
         steps = live.recent
         if steps is None:  # as they stood before: the store holds all of the commit
             events = self._history.events(live.session.key) if self._history else []
             steps = steps_of(event for event in events if event.seq < before_seq)[-RECENT_STEPS:]
         live.sum_up()
-        return live.host.rebuild(steps)
+        return self._note(live, live.host.rebuild(steps))
+
+    def catch_up(self) -> list[Finding]:
+        """What corrections show of sessions that have not spoken since, where no more is to come."""
+        return [finding for live in self.live.values() if live.stale for finding in self._corrected(live, _LATEST)]
 
     def _merge(self, event: SessionsMerged) -> None:
         """The survivor takes over the sums; of the two sets of detectors the one that saw more stays."""
@@ -284,10 +292,12 @@ class Sessions:
         return found
 
     def _pass(self, live: Live, tick: Tick) -> list[Finding]:
-        findings = live.host.tick(tick)
+        findings = self._corrected(live, tick.seq) if live.stale else []
+        if passed := live.host.tick(tick):
+            findings += self._note(live, passed)
         if findings:
             self.changed.add(live.session.key)
-        return self._note(live, findings) if findings else []
+        return findings
 
     def relive(self, live: Live, until_ns: int) -> list[Finding]:
         """Lets time pass for a session that is made again."""

@@ -16,6 +16,8 @@ SPEECH_CHARS: Final = 128
 """Characters of what a model says that are compared: repeated speech repeats its beginning."""
 KEPT_CHARS: Final = 1024
 """Characters of arguments and result kept of each remembered call, half from the beginning and half from the end."""
+UNKNOWN: Final = -1
+"""Stands for a result that was not captured: it is not like any other."""
 CHANCE: Final = 0.5
 """Indel similarity that unrelated texts have: it counts as none."""
 
@@ -39,7 +41,7 @@ class Call(msgspec.Struct, gc=False):
     asked: int = 0
     """Stands for what of the arguments is not kept."""
     returned: int = 0
-    """Stands for what of the result is not kept."""
+    """Stands for what of the result is not kept; `UNKNOWN` where none was captured."""
     leaves: dict[str, str] | None = None
     """Its arguments, path → value, once `read`. None: they are no JSON object."""
     read: bool = False
@@ -158,6 +160,8 @@ def most_similar_result(call: Call, calls: Sequence[Call]) -> tuple[float | None
     _read(call)
     ours = call.returned_words or _NO_WORDS
     for other in reversed(calls):
+        if other.returned == UNKNOWN:
+            continue
         if other.masked is None:
             _read(other)
         if other.masked == call.masked:

@@ -101,6 +101,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
         if not features.is_call or features.key is None or step.name in context.polling_tools:
             return None
         if features.result_novelty is None:
+            if features.unread and self._runs:
+                self._set_back(self._runs, 1.0)
             return self._without_content(step, features, features.key)
         self._index += 1
         first = features.same_call_as
@@ -135,9 +137,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             runs.pop((features.key or "", features.same_call_as), None)
         brought = 1.0 if features.writes and features.argument_news else min(1.0, 2 * (features.result_novelty or 0.0))
         if brought > 0.2:
-            for run in runs.values():
-                run.count = max(0.0, run.count - brought)
-                run.pure = False
+            self._set_back(runs, brought)
         if self._open is None:
             return None
         run_open = runs.get(self._open)
@@ -145,6 +145,11 @@ class ExactLoop(Detector[ExactLoopConfig]):
             self._open = self._told = None
             return CLEAR
         return None
+
+    def _set_back(self, runs: dict[tuple[str, int], _Run], brought: float) -> None:
+        for run in runs.values():
+            run.count = max(0.0, run.count - brought)
+            run.pure = False
 
     def _judge(self, run: _Run, identity: tuple[str, int], features: StepFeatures) -> Answer:
         config = self.config

@@ -16,6 +16,7 @@ import msgspec
 from detectors.calls import (
     KEPT_CHARS,
     SPEECH_CHARS,
+    UNKNOWN,
     Call,
     Tool,
     Utterance,
@@ -120,6 +121,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step goes through a list: its arguments differ from an earlier call's only in values never used before there."""
     argument_news: int = 0
     """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
+    unread: bool = False
+    """The call returned something that was not captured: it may be news."""
     tokens_spoken: int | None = None
     """Output tokens of the model call before, where the call's content was not captured and no other call lies between."""
     shape: Shape | None = None
@@ -178,11 +181,11 @@ class FeatureState:
         if arguments is None and result is None:
             spoken, self._spoken = self._spoken, None
             return StepFeatures(key=key, is_call=True, failed=step.error is True, tokens_spoken=spoken, shape=self._bare(step, key))
-        if not result and step.error_message:
-            result = step.error_message
         if result:
             self._results_seen = True
-        elif self._results_seen and kind is not _AGENT:
+        elif step.error_message:
+            result = step.error_message
+        elif step.output_bytes == 0 or (self._results_seen and kind is not _AGENT and step.output_bytes is None):
             result = ""  # senders leave an empty attribute out: where results are captured, a missing one is empty
         if result is None:
             return self._begun(step, key, arguments or "")
@@ -288,6 +291,7 @@ class FeatureState:
         tool = self._tool(key)
         calls = tool.calls
         call = remembered(step.seq, arguments, "")
+        call.returned = UNKNOWN
         similarity, similar = most_similar_call(call.arguments, calls) if calls else (None, None)
         same = identify(call, similar, calls) if similar is not None and similarity is not None and similarity >= SAME_SIMILARITY else None
         _remember(calls, call)
@@ -301,6 +305,7 @@ class FeatureState:
             failed=step.error is True,
             arguments=call.arguments,
             tokens_spoken=spoken,
+            unread=bool(step.output_bytes),
         )
 
     def _called(self, step: Step, key: str, arguments: str | None, result: str) -> StepFeatures:

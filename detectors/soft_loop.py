@@ -200,7 +200,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._speaking = False
         novelty = features.result_novelty
         if novelty is None:
-            return None
+            return -0.25 if features.unread else None
         if features.first:
             return 0.0
         if features.polls:

@@ -56,6 +56,7 @@ class Replay:
                 failed.append(
                     (str(path), NotFound("no recorded telemetry here (expected *.traces.pb, *.logs.json, *.jsonl …, also .gz and .zst)"))
                 )
+        self.store.append_findings(self.sessions.catch_up())
         return failed
 
     def final(self) -> list[tuple[Session, list[Step]]]:

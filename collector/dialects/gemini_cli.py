@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+import msgspec
+
 from collector.dialects import messages
-from collector.dialects.base import Fragment
+from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, failed, identity_only, log_step
 from collector.dialects.values import as_bool, as_dict, as_int, as_list, as_text, as_texts, first, first_id, json_text
 from collector.telemetry_data import LogRecord, Span
@@ -14,16 +16,16 @@ class GeminiCLI:
     """Gemini CLI: its own log records. Its spans and GenAI records say less about the same calls and are not read.
 
     Recognises: scope `gemini-cli`.
-    Keys: records `gemini_cli.api_response`, `.api_error` (one an attempt), `.tool_call`; tool calls asked for stand in
-    `response_text`, Gemini's raw response.
+    Keys: records `gemini_cli.api_response`, `.api_error` (one an attempt), `.tool_call`; what the model said stands in
+    `response_text`, Gemini's raw response. Results of tools stand in `.api_request`, whose `request_text` is the history.
     Tokens: input includes cached; `output_token_count` EXCLUDES thoughts, which are added here. Spans and
     `gen_ai.client.inference.operation.details` carry no thoughts: a price from them would be too low.
     Session: `session.id` in attributes and resource; every model call is a trace of its own.
     Turn: `prompt_id`; there is no span around it.
-    Known gaps: a tool's result, and which answer it belongs to: records have no call id. Calls that its loop guard cuts
-    off have no response.
+    Known gaps: records of tools have neither call id nor result: both come with the next request, if there is one. Calls
+    that its loop guard cuts off have no response.
     Versions seen: 0.61.
-    Switch: telemetry with `logs` on; `traces` adds nothing that is read.
+    Switch: telemetry with `logs` on, and with `logPrompts` (the default) for results; `traces` adds nothing that is read.
     """
 
     name: ClassVar[str] = "gemini_cli"
@@ -64,6 +66,9 @@ class GeminiCLI:
                 **SUCCESS._asdict(),
             )
             return Fragment(step=found, session_id=session)
+        if event == "gemini_cli.api_request":
+            answers = _answers(get("request_text"))
+            return Fragment(session_id=session, answers=answers) if answers else None
         if event == "gemini_cli.api_error":
             ended = failed(
                 as_text(get("error.type")), as_text(first(attributes, "error", "error.message")), as_int(first(attributes, "status_code"))
@@ -101,3 +106,15 @@ def _said(response: object) -> list[messages.Message]:
             if content:
                 found.append(messages.read(content))
     return found
+
+
+def _answers(history: object) -> tuple[ToolAnswer, ...]:
+    """The outcomes that end a history, with the arguments of the calls before them: these come in the same order, their ids may differ."""
+    contents = [content for content in as_list(history)[-2:] if isinstance(content, dict)]
+    if len(contents) < 2:
+        return ()
+    asks, answers = messages.read(contents[0]).asks, messages.read(contents[1]).answers
+    if len(asks) != len(answers):
+        return answers
+    pairs = zip(asks, answers, strict=True)
+    return tuple(msgspec.structs.replace(told, arguments=asked.arguments) if asked.name == told.name else told for asked, told in pairs)

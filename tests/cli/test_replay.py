@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from benchmarks.otlp import as_json
 from collector.web.schemas import Finding, Session, Step
 from tests.core.agents import Made, agent, llm, loop, request, tool
+from tests.dialects.captures import FOLDER as GOLDEN
 
 from .conftest import Command
 
@@ -98,6 +99,12 @@ def test_findings_carry_the_name_of_their_time_and_sessions_the_final_one(overcu
     (session,) = of("session", rows)
     assert session["session_id"] == "looping"
     assert {row["session_id"] for row in of("finding", rows)} == set(session["merged_from"])
+
+
+def test_what_the_last_records_tell_is_looked_at(overcurrent: Command) -> None:
+    """Spans first, log records with how each call ended last, and nothing after them."""
+    ran = overcurrent("replay", "--format", "json", GOLDEN / "claude-code" / "retrystorm")
+    assert [row["detector"] for row in of("finding", ran.lines)] == ["retry_storm"]
 
 
 def test_replay_is_deterministic(overcurrent: Command, tmp_path: Path) -> None:

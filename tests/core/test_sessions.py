@@ -7,9 +7,9 @@ import pytest
 
 from collector.model import SessionState
 from collector.session_sums import add
-from detectors.model import Finding, Halted, Released, SessionKey, StepAmended
+from detectors.model import Finding, Halted, Released, SessionKey, StepAmended, Tick
 
-from .agents import Run, agent, content_log, llm, loop, tool
+from .agents import SECOND_NS, START_NS, Run, agent, content_log, llm, loop, tool
 
 KEY = SessionKey("default", "", "s")
 HOUR_NS = 3600 * 10**9
@@ -29,6 +29,10 @@ def halt(run: Run, verb: str = "halt", generation: int = 1) -> None:
 
 def release(run: Run, *, generation: int = 2, grace: int = 5) -> None:
     run.pipeline.record(lambda seq: [Released(seq=seq, session=KEY, generation=generation, grace_steps=grace, at_ns=1)])
+
+
+def passing(run: Run, seconds: int) -> None:
+    run.pipeline.record(lambda seq: [Tick(seq=seq, at_ns=START_NS + seconds * SECOND_NS)])
 
 
 # Corrections
@@ -70,6 +74,21 @@ def test_detectors_see_corrected_steps_as_if_they_had_come_so() -> None:
     assert any(isinstance(event, StepAmended) for event in late.events)
     assert known(late.findings) == known(plain.findings)
     assert late.sums() == plain.sums()
+
+
+def test_a_session_that_does_not_speak_again_is_judged_by_its_corrected_steps_too() -> None:
+    run = Run()
+    for number in range(6):
+        run.send(llm(f"l{number}", session="s", at=number))
+    run.send(*(content_log(f"l{number}", says="I will have to ask somebody for help with this.") for number in range(6)))
+    passing(run, 30)
+    assert not run.findings
+    passing(run, 300)
+    found = told(run.findings)
+    assert ("soft_loop", "critical", False) in known(run.findings)
+    assert run.sessions.catch_up() == []
+    passing(run, 600)
+    assert told(run.findings) == found
 
 
 def test_an_unpriced_call_costs_nothing_known_and_says_so() -> None:

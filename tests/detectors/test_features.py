@@ -116,6 +116,23 @@ def test_names_and_combinations_that_are_looked_up_in_vain_are_a_list(names: tup
     assert found_nothing(*names).enumerates
 
 
+def test_a_result_of_no_bytes_is_empty_and_one_not_captured_is_like_no_other() -> None:
+    unknown, empty, again, other = observed(
+        tool("sh", {"cmd": "make"}, None, output_bytes=120),
+        tool("sh", {"cmd": "make"}, None, output_bytes=0),
+        tool("sh", {"cmd": "make"}, None, output_bytes=0),
+        tool("sh", {"cmd": "make"}, None, output_bytes=7),
+    )
+    assert (unknown.unread, unknown.result_novelty, other.unread, other.result_novelty) == (True, None, True, None)
+    assert (empty.same_call_as, empty.same_result_as, empty.same_outcome) == (1, None, False)
+    assert (again.same_call_as, again.same_result_as, again.same_outcome) == (1, 2, True)
+
+
+def test_an_error_s_message_does_not_show_that_results_are_captured() -> None:
+    *_, last = observed(tool("sh", {"cmd": "make"}, None, error=True, error_message="failed"), tool("sh", {"cmd": "make"}, None))
+    assert last.result_novelty is None
+
+
 def test_an_error_flag_in_a_good_result_is_no_failure() -> None:
     assert not reads_as_failure('{"isError": false, "error": null, "text": "written"}')
     assert reads_as_failure("Traceback (most recent call last)")
