@@ -69,12 +69,15 @@ class Counting(Ownership):
             return
         if info is not None and info.inner is not None and trace is not None and self._is_wrapper(trace, info, info.inner, step):
             return
+        wrapped = self._unwrapped(trace, info, step) if info is not None and info.parent and trace is not None and kind in NESTING else []
         self._seq = seq = self._seq + 1
         complete(step, "seq", seq)
         complete(step, "session", session)
         changes: list[Change] = []
         if kind in CALLS:
             step, changes = self._calls.executed(session, step)
+            if changes:
+                seq = self._replaced(session, step, changes)
         elif kind is _LLM:
             self._charge(step)
         self._steps.add(seq, step)
@@ -83,12 +86,30 @@ class Counting(Ownership):
             info.step_seq = info.counted_seq = seq
             if trace is not None and kind in NESTING:
                 self._mark_above(trace, info, kind, step.name, seq)
+            for above, _ in wrapped:
+                above.counted_seq = seq
         if marks is not None:
             self._twins.note(marks, fragment, seq)
         if changes:
             self._settle(session, changes)
+        for _, wrapper in wrapped:
+            known = self._steps.get(seq) if wrapper is not None else None
+            if known is not None and wrapper is not None:
+                self._amend(known, fill(known, wrapper))
         if step.asks:
             self._asked(step)
+
+    def _replaced(self, session: SessionKey, step: Step, changes: list[Change]) -> int:
+        """Takes back what stood in for the call before the call is told, which else looked like one made twice. Returns its number."""
+        gone = [change for change in changes if change.step is None and change.facts is None]
+        for change in gone:
+            changes.remove(change)
+            self._retract(change.seq, "the call's own record arrived")
+        if gone:
+            seq = self._next()
+            self._calls.renumbered(session, step, seq)
+            complete(step, "seq", seq)
+        return step.seq
 
     def _charge(self, step: Step) -> None:
         """Fills cost, its basis and the context window of a step that nobody has seen yet."""
@@ -146,6 +167,22 @@ class Counting(Ownership):
                 above.inner.count += above.inner.seq != seq
                 above.inner.kind, above.inner.name, above.inner.seq = kind, name, seq
             parent = above.parent
+
+    def _unwrapped(self, trace: Trace, info: SpanInfo, step: Step) -> list[tuple[SpanInfo, Step | None]]:
+        """Takes back, before the step is told, spans above that were taken for steps and only wrap it. Returns them and what they say."""
+        found: list[tuple[SpanInfo, Step | None]] = []
+        parent = info.parent
+        for _ in range(PARENT_HOPS):
+            above = trace.spans.get(parent) if parent else None
+            if above is None or above.kind not in {None, step.kind}:
+                break
+            if above.step_seq and same_call(step.kind, step.name, above.name):
+                wrapper = self._steps.get(above.step_seq)
+                self._retract(above.step_seq, "it wraps another record of the same call")
+                above.step_seq = 0
+                found.append((above, wrapper if above.inner is None else None))
+            parent = above.parent
+        return found
 
     def _unwrap(self, above: SpanInfo, seq: int) -> None:
         """A span that was taken for a step of its own turns out to wrap the step `seq`."""

@@ -163,6 +163,14 @@ class ToolCalls:
             changes.remove(change)
         return step, changes
 
+    def renumbered(self, key: SessionKey, step: Step, seq: int) -> None:
+        """The record of the call that was `executed` last gets another number before anyone has seen it."""
+        session = self._of(key)
+        known = session.known.get(step.call_id or "")
+        for record in (*session.loose[-1:], *(() if known is None else (known,))):
+            if record.seq == step.seq:
+                record.seq = seq
+
     def identified(self, key: SessionKey, step: Step) -> list[Change]:
         """A record that turned out to have a call id: another record of the same call told."""
         session = self._sessions.get(key)

@@ -1,5 +1,6 @@
 """What live sessions come to: corrections, merges, eviction and return, halts."""
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -7,9 +8,9 @@ import pytest
 
 from collector.model import SessionState
 from collector.session_sums import add
-from detectors.model import Finding, Halted, Released, SessionKey, StepAmended, Tick
+from detectors.model import Finding, Halted, Released, SessionKey, Step, StepAmended, StepRetracted, Tick
 
-from .agents import SECOND_NS, START_NS, Run, agent, content_log, llm, loop, tool
+from .agents import SECOND_NS, START_NS, Made, Run, agent, content_log, llm, loop, tool
 
 KEY = SessionKey("default", "", "s")
 HOUR_NS = 3600 * 10**9
@@ -55,6 +56,15 @@ def test_a_wrapper_taken_back_takes_its_tokens_along() -> None:
     session = run.by_id()["s"]
     assert (session.steps, session.llm_calls, session.input_tokens, session.output_tokens) == (2, 1, 400, 40)
     assert sum(session.cost_bases.values()) == 1
+
+
+@pytest.mark.parametrize("made", [llm, lambda name, **where: tool(name, "x", {"q": 1}, "y", **where)])
+def test_a_wrapper_is_taken_back_before_what_it_wraps_is_told(made: Callable[..., Made]) -> None:
+    run = Run().send(made("outer", session="s", lasts=3)).send(made("inner", parent="outer", session="s"))
+    wrapper, taken_back, inner = (event for event in run.events if isinstance(event, (Step, StepRetracted)))
+    assert isinstance(taken_back, StepRetracted)
+    assert (wrapper.seq, taken_back.was.seq) == (taken_back.was.seq, wrapper.seq)
+    assert [step.seq for step in run.steps()] == [inner.seq]
 
 
 def test_who_runs_it_may_be_learned_late() -> None:

@@ -58,6 +58,19 @@ def test_a_stand_in_is_taken_back_when_the_record_comes_late() -> None:
     assert [event.was.call_id for event in run.events if isinstance(event, StepRetracted)] == ["call-1"]
 
 
+@pytest.mark.parametrize("call", ["call-1", None])
+def test_a_stand_in_is_taken_back_before_the_record_is_told_lest_it_look_like_a_call_made_twice(call: str | None) -> None:
+    run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(llm("b", at=5, session="s", told=[("call-1", "found")]))
+    run.send(tool("x", "search", {"query": "x"}, "found", at=2, call=call, session="s"))
+    *_, taken_back, told = (event for event in run.events if isinstance(event, (Step, StepRetracted)))
+    assert isinstance(taken_back, StepRetracted)
+    assert isinstance(told, Step)
+    assert taken_back.seq < told.seq
+    # Its number is the one that later facts are about.
+    run.send(llm("c", at=7, session="s", told=[("call-1", "found")]))
+    assert run.sums()["s"].tool_calls == 1
+
+
 def test_records_without_call_ids_are_told_apart_by_their_arguments() -> None:
     first, second = {"query": "refund policy"}, {"query": "refund email"}
     run = Run().send(llm("a", at=0, session="s", asks=[("c1", "search", first)]))
