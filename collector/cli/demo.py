@@ -67,7 +67,9 @@ def command(scenario: str | None, keep: bool, data_dir: Path, pause_s: float) ->
 def _stay(console: Console) -> None:
     console.rule()
     console.print("The service is still listening: OTLP/gRPC 127.0.0.1:4317, OTLP/HTTP 127.0.0.1:4318, API and metrics 127.0.0.1:4319.")
-    console.print("Look around: overcurrent sessions · overcurrent findings · overcurrent show SESSION. Ctrl-C stops it.", highlight=False)
+    program = sys.argv[0] if Path(sys.argv[0]).name == "overcurrent" else "overcurrent"
+    console.print(f"Look around from another terminal: {program} sessions, {program} findings, {program} show SESSION.", highlight=False)
+    console.print("Ctrl-C stops it.", highlight=False)
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from collector.cli.client import connect, service_options
 from collector.cli.main import EXIT_NO, format_option
-from collector.cli.tables import clean, print_findings
+from collector.cli.tables import clean, print_findings, second
 
 
 @click.command(name="findings")
@@ -38,6 +38,6 @@ def command(
     else:
         console = Console()
         for finding in answer["findings"]:
-            console.print(f"{clean(finding['at'])} session {clean(finding['session_id'], 80)}", markup=False, highlight=False)
+            console.print(f"{second(finding['at'])} session {clean(finding['session_id'], 80)}", markup=False, highlight=False)
             print_findings(console, [finding])
     return EXIT_NO if any(finding["severity"] == "critical" for finding in answer["findings"]) else 0

@@ -28,6 +28,11 @@ def clean(value: object, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
+def second(timestamp: str | None) -> str:
+    """An RFC 3339 time without its fraction; `-` for unknown."""
+    return clean(re.sub(r"\.\d+", "", timestamp) if timestamp else None)
+
+
 def _cell(value: object, width: int = 60) -> Text:
     text = clean(value, width)
     return Text(text, style=_COLOURS.get(text, ""))
@@ -37,7 +42,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         right = column in {"step", "steps", "cost USD", "in", "out", "score", "context", "similar", "new"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+        # An id that is broken over two lines cannot be copied.
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "session")
     return table
 
 
@@ -53,7 +59,7 @@ def print_sessions(console: Console, sessions: Iterable[dict[str, Any]]) -> None
             _cell(s["cost_usd"]),
             _cell(percent(s["context_utilization"])),
             _cell(s["halt_reason"]),
-            _cell(s["last_seen_at"]),
+            _cell(second(s["last_seen_at"])),
         )
     console.print(table)
 
