@@ -1,15 +1,21 @@
 """Claude Code."""
 
+import re
 from typing import Any, ClassVar, Final
 
-from collector.dialects.base import Fragment
+from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
-from collector.dialects.values import as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
+from collector.dialects.values import answer, as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
 _SCOPE: Final = "com.anthropic.claude_code"
 _PREFIX: Final = "claude_code."
+_BETWEEN: Final = "\n\n---\n\n"
+_REMINDER: Final = "\n\n<system-reminder>"
+_RESULT: Final = re.compile(r"\[TOOL RESULT: (\w+)\]$")
+_REJECTED: Final = "<tool_use_error>"
+"""How the outcome of a call begins that validation rejected."""
 
 
 class ClaudeCode:
@@ -19,7 +25,8 @@ class ClaudeCode:
     Keys: records `api_request`, `api_error`, `tool_result` (`event.name`; the body has the prefix `claude_code.`); spans
     `claude_code.llm_request`, `.tool`, `.interaction`; `.tool.execution` and `.blocked_on_user` are parts of `.tool`.
     `request_id` is on the record and the span of one model call, `tool_use_id` on those of one tool call: twins.
-    Figures in tool records are decimal text. Arguments (`tool_input`) and prompts need flags; sizes are always sent.
+    Figures in tool records are decimal text. Arguments (`tool_input`) and prompts need flags; sizes are always sent. Detailed
+    tracing has what was newly said, and outcomes of tools, in `new_context` of the next model call.
     Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Of what was written
     the records of 2.1.330 say how much is kept for an hour, spans do not. Output includes thinking, which is not told apart.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
@@ -47,8 +54,9 @@ class ClaudeCode:
                 ended = failed(
                     as_text(attributes.get("error.type")), as_text(attributes.get("error")), as_int(attributes.get("status_code"))
                 )
-            found = step(span, self.name, StepKind.LLM, agent=agent, **_call(attributes), **ended._asdict())
-            return Fragment(step=found, session_id=session, agent=agent, twin_key=request_id)
+            said, answers = _context(attributes)
+            found = step(span, self.name, StepKind.LLM, agent=agent, input_text=said, **_call(attributes), **ended._asdict())
+            return Fragment(step=found, session_id=session, agent=agent, twin_key=request_id, answers=answers)
         if kind == "tool":
             ended = ending(span)
             found = step(
@@ -59,7 +67,7 @@ class ClaudeCode:
                 agent=agent,
                 call_id=tool_id,
                 arguments=_arguments(attributes),
-                result=next((as_text(event.attributes.get("output")) for event in span.events if event.name == "tool.output"), None),
+                result=next((_output(event.attributes) for event in span.events if event.name == "tool.output"), None),
                 **ended._asdict(),
             )
             return Fragment(step=found, session_id=session, agent=agent, twin_key=tool_id, joins=(tool_id,) if tool_id else ())
@@ -129,6 +137,25 @@ def _arguments(attributes: Attributes) -> str | None:
     told = json_text(attributes.get("tool_input"))
     # Detailed tracing puts a heading line over the JSON.
     return told.partition("\n")[2] or None if told and told.startswith("[TOOL INPUT") else told
+
+
+def _output(attributes: Attributes) -> str | None:
+    # `Read` returns a file's content, the others their output.
+    return as_text(first(attributes, "output", "content"))
+
+
+def _context(attributes: Attributes) -> tuple[str | None, tuple[ToolAnswer, ...]]:
+    """What was newly said in a request, and the outcomes of tools, of which detailed tracing writes both into one text."""
+    text = as_text(attributes.get("new_context"))
+    said, answers = None, []
+    for part in text.split(_BETWEEN) if text else ():
+        head, _, rest = part.partition("\n")
+        told = rest.partition(_REMINDER)[0].rstrip("\n")
+        if head.startswith("[USER"):
+            said = told or said
+        elif (outcome := _RESULT.match(head)) is not None:
+            answers.append(answer(outcome[1], None, told, True if told.startswith(_REJECTED) else None))
+    return said, tuple(answers)
 
 
 def _error(attributes: Attributes) -> Ending:
