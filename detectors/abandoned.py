@@ -10,6 +10,8 @@ from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind, Tick, ToolAsk
 from detectors.text import quote
 
+_LLM: Final = StepKind.LLM
+_AGENT: Final = StepKind.AGENT
 _ASKS: Final = 32
 """Open requests remembered."""
 
@@ -83,10 +85,10 @@ class Abandoned(Detector[AbandonedConfig]):
             self._last_seq, self._last_ns = step.seq, ended_ns
         kind = step.kind
         self._unfinished = step.parent_span_id is not None
-        if kind is StepKind.LLM:
+        if kind is _LLM:
             self._asks = step.asks[:_ASKS]
         elif self._asks:
-            if kind is not StepKind.AGENT:
+            if kind is not _AGENT:
                 self._answered(step)
             elif not self._unfinished:
                 self._asks = ()

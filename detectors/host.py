@@ -16,6 +16,9 @@ from detectors.features import FeatureState, StepFeatures
 from detectors.model import Finding, SessionKey, Step, StepKind, Tick, Versions, finding_id
 from detectors.plan import BASELINE, GONE, HALT, Gone, plan_of
 
+_LLM: Final = StepKind.LLM
+_TOOL: Final = StepKind.TOOL
+_AGENT: Final = StepKind.AGENT
 _ORDINALS: Final = 512
 """Steps whose number in the session is remembered."""
 
@@ -227,11 +230,11 @@ class DetectorHost:
         context.tokens += (step.input_tokens or 0) + (step.output_tokens or 0)
         if context.started_ns is None or step.started_ns < context.started_ns:
             context.started_ns = step.started_ns
-        if step.kind is not StepKind.AGENT:
+        if step.kind is not _AGENT:
             context.steps += 1
-            if step.kind is StepKind.LLM:
+            if step.kind is _LLM:
                 context.llm_calls += 1
-            elif step.kind is StepKind.TOOL:
+            elif step.kind is _TOOL:
                 context.tool_calls += 1
         if step.cost_usd is not None:
             context.cost_usd += step.cost_usd
@@ -240,8 +243,8 @@ class DetectorHost:
         """Sets the counts back to before `replayed`, so that they end where they are now."""
         context = self.context
         context.steps = max(0, context.steps - sum(step.counts for step in replayed))
-        context.llm_calls = max(0, context.llm_calls - sum(step.kind is StepKind.LLM for step in replayed))
-        context.tool_calls = max(0, context.tool_calls - sum(step.kind is StepKind.TOOL for step in replayed))
+        context.llm_calls = max(0, context.llm_calls - sum(step.kind is _LLM for step in replayed))
+        context.tool_calls = max(0, context.tool_calls - sum(step.kind is _TOOL for step in replayed))
         context.tokens = max(0, context.tokens - sum((step.input_tokens or 0) + (step.output_tokens or 0) for step in replayed))
         known = sum((step.cost_usd for step in replayed if step.cost_usd is not None), Decimal(0))
         context.cost_usd = max(Decimal(0), context.cost_usd - known)

@@ -12,9 +12,13 @@ from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.speech import is_figure, substance
-from detectors.structure import SIZES, Round, Shape
+from detectors.structure import SEQS, SIZES, Round, Shape
 from detectors.text import quote
 
+_LLM: Final = StepKind.LLM
+_TOOL: Final = StepKind.TOOL
+_RETRIEVAL: Final = StepKind.RETRIEVAL
+_AGENT: Final = StepKind.AGENT
 _QUOTE: Final = 120
 _PARTIES: Final = 12
 """Parties told apart in one session."""
@@ -139,11 +143,11 @@ class PingPong(Detector[PingPongConfig]):
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Weighs one turn or call, and answers as long as the exchange goes in circles."""
         kind = step.kind
-        if kind is StepKind.LLM:
+        if kind is _LLM:
             if self._handed_in_words or not step.output_text or step.agent is None:
                 return None
             return self._turn(step, step.agent, step.input_text, step.output_text, features)
-        if kind is StepKind.TOOL or kind is StepKind.RETRIEVAL:
+        if kind is _TOOL or kind is _RETRIEVAL:
             if features.key is None or step.name in context.polling_tools:
                 return None
             if step.name is None or not _hands_over(step.name):
@@ -153,14 +157,14 @@ class PingPong(Detector[PingPongConfig]):
     # Agents
 
     def _handed(self, step: Step, features: StepFeatures) -> Answer:
-        party = step.agent if step.kind is StepKind.AGENT and step.agent else step.name or step.agent
+        party = step.agent if step.kind is _AGENT and step.agent else step.name or step.agent
         if party is None:
             return None
         asked = step.input_text if step.input_text is not None else step.arguments
         answered = step.output_text if step.output_text is not None else step.result
-        if (not answered and not asked) or (step.kind is StepKind.TOOL and not (asked and substance(asked))):
+        if (not answered and not asked) or (step.kind is _TOOL and not (asked and substance(asked))):
             return self._bare_move(step, party)
-        if step.kind is StepKind.AGENT and not self._handed_in_words:
+        if step.kind is _AGENT and not self._handed_in_words:
             self._handed_in_words = True
             self._parties = None
         return self._turn(step, party, asked, answered or "", features)
@@ -262,7 +266,7 @@ class PingPong(Detector[PingPongConfig]):
 
     def _bare_move(self, step: Step, party: str) -> Answer:
         """Counts hand-overs of which only the names are known."""
-        if step.kind is StepKind.AGENT:
+        if step.kind is _AGENT:
             return None  # without content a parent's span cannot be told from its child's
         if self._bare is None:
             self._bare = Round([], [])
@@ -314,7 +318,7 @@ class PingPong(Detector[PingPongConfig]):
             "tools": [quote(key, 60) for key in keys],
             "period": ring.period,
             "repeated_calls": length,
-            "seqs": list(ring.seqs),
+            "seqs": ring.seqs[-SEQS:],
             "arguments": quote(features.arguments, _QUOTE),
             "result": quote(features.result, _QUOTE),
         }

@@ -207,6 +207,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return None  # waiting is for `exact_loop`, which is more patient with it
         same_call = features.same_call_as is not None
         same_result = features.same_result_as is not None
+        if novelty > 0.5 and novelty > config.max_novelty and not same_call and not same_result:
+            return -0.25
         an_agent = (features.key or "").startswith("agent:")
         similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity
         if not same_result and not self._alike(features, novelty, same_call):

@@ -12,8 +12,8 @@ LONGEST: Final = 6
 """Longest round of tools looked for, in calls."""
 SIZES: Final = 8
 """Calls looked back on for a result of the same size."""
-_SEQS: Final = 12
-"""Calls of a round kept as proof."""
+SEQS: Final = 12
+"""Calls of a round given as proof."""
 _ALL: Final = (1 << SIZES) - 1
 
 
@@ -58,8 +58,8 @@ class Round(msgspec.Struct, gc=False):
     def _note(self, name: str, seq: int) -> None:
         self.names.append(name)
         self.seqs.append(seq)
-        if len(self.seqs) > LONGEST:
-            del self.names[:-LONGEST], self.seqs[:-_SEQS]
+        if len(self.seqs) > 2 * SEQS:
+            del self.names[:-LONGEST], self.seqs[:-SEQS]
 
 
 class Shape(msgspec.Struct, frozen=True, gc=False):

@@ -165,7 +165,7 @@ def quote(text: str, limit: int) -> str:
     'a lon…'
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return cut.encode(errors="replace").decode()
+    return cut if cut.isascii() else cut.encode(errors="replace").decode()
 
 
 def leaves(text: str) -> dict[str, str] | None:
