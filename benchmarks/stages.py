@@ -37,7 +37,7 @@ PLACES: Final = (
     ("store", "collector.store.duckdb:DuckDBStore.append"),
     ("store", "collector.store.duckdb:DuckDBStore.append_findings"),
     ("session index", "collector.store.session_index:SessionIndex.write"),
-    ("policy", "collector.core:Core._enforce"),
+    ("policy", "collector.halting:Halting.enforce"),
     ("metrics", "collector.telemetry.counts:BatchCounts.step"),
     ("metrics", "collector.core:Core.committed"),
     ("metrics", "collector.core:Core.found"),

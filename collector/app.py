@@ -93,8 +93,8 @@ class App:
             outbox = Outbox(self.core.control, action, observe=lambda reply: self.telemetry.webhook_delivery(reply.value))
             self._actions.append(action)
             self._outboxes.append(outbox)
-            await outbox.start(self.core.runtimes())
-        self.core.on_halt = self._wake
+            await outbox.start(self.core.halting.runtimes())
+        self.core.halting.on_halt = self._wake
         self._wake()
         self._ticker = asyncio.create_task(self._tick(), name="overcurrent-tick")
         self._grpc = GrpcReceiver(
@@ -152,7 +152,7 @@ class App:
         await asyncio.wrap_future(self.admission.call(lambda: self.core.reconfigure(config)))
         self._authority.replace(config.security.tokens)
         for outbox in self._outboxes:
-            await outbox.configure(self.core.runtimes())
+            await outbox.configure(self.core.halting.runtimes())
         self.config = config
         later = f"; changed but only read at start: {', '.join(fixed)}" if fixed else ""
         logger.info("configuration reloaded, policy %s%s", config.fingerprint, later)

@@ -5,7 +5,6 @@ The ingest thread owns everything that changes; other threads reach it through `
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -17,14 +16,12 @@ from collector.assembly import Assembler
 from collector.baselines import Baselines
 from collector.commit_counts import count_commit
 from collector.config import Config
-from collector.enforcement.action import Runtime
 from collector.enforcement.control import ControlStore
-from collector.enforcement.rows import as_subject
 from collector.errors import OvercurrentError, StoreUnavailable
 from collector.gauges import gauges
-from collector.model import Halt, Outcome, Request, Session, SessionState, Verb
+from collector.halting import Halting
+from collector.model import Outcome, Request, Session, SessionState, Verb
 from collector.pipeline import Pipeline
-from collector.policy import GRACE_STEPS, decide
 from collector.readiness import CONTROL, TELEMETRY, Readiness
 from collector.session_policy import ConfiguredPolicy, prices_of
 from collector.sessions import Sessions
@@ -36,7 +33,7 @@ from collector.store.session_index import SessionIndex
 from collector.telemetry import BatchCounts, Snapshot, Telemetry
 from collector.translate import waiting_for_spans
 from detectors.fleet import FLEET_DETECTORS
-from detectors.model import Event, Finding, Halted, Released, SessionKey, SessionsMerged, Tick
+from detectors.model import Event, Finding, SessionKey, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +43,6 @@ RESTORED_SESSIONS = 500
 """How many sessions with open findings are made again at start; the others when they speak."""
 RESTORED_AT_WORK, RESTORED_A_SECOND = 1_000, 25
 """How many of the sessions that were at work are made again after a start, so that their silence is noticed, and how many at once."""
-OWED = 10_000
-"""Findings and merges that may wait for a control store that refuses."""
 EXPIRE_EVERY_NS = 60 * 10**9
 
 
@@ -71,8 +66,6 @@ class Core:
         self.telemetry = telemetry
         self._clock_ns = clock_ns
         self._batch = BatchCounts()
-        self.on_halt: Callable[[], None] = lambda: None
-        """Told after a halt was recorded, so that the outbox looks."""
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -89,11 +82,20 @@ class Core:
         self.history = RecordedHistory(self.store, self._known, self.index.since, self.index.get)
         self.snapshot = Snapshot()
         self.readiness = Readiness()
+        self.halting = Halting(
+            config,
+            self.control,
+            self.policy,
+            telemetry,
+            self.readiness,
+            session=self.session,
+            record=lambda events: self.pipeline.record(events),  # noqa: PLW0108 — the pipeline comes later
+            clock_ns=clock_ns,
+        )
         self._snapshot_at = 0.0
         self._expired_ns = 0
         self._learned = LearnedStore(self.control.database)
         self.baselines = Baselines(self._learned.load)
-        self._owed: deque[Finding | SessionsMerged] = deque(maxlen=OWED)
         self._told_ns = 0
         self._tail: list[Event] = []
         self._at_work: Iterator[SessionKey] = iter(())
@@ -136,7 +138,8 @@ class Core:
 
     def _catch_up(self) -> None:
         """Makes again the sessions that the index does not reflect or that have findings open, and finishes what a crash cut off."""
-        behind = self.store.sessions_after(self.index.seq)
+        seq = self.index.seq
+        behind = self.store.sessions_after(seq)
         told = [one for kind in FLEET_DETECTORS for one in self.store.findings(FindingQuery(detector=kind.name, limit=1_000))]
         findings = self.sessions.fleets.restore(self._tail, told)
         self._at_work = iter([session.key for session in self.index.page(state=SessionState.RUNNING, limit=RESTORED_AT_WORK)])
@@ -146,24 +149,28 @@ class Core:
             self.store.append_findings(findings)
         # A crash between a merge's commit and the control store leaves a halt with the session that is gone.
         for absorbed, survivor in list(self.sessions.merged.items()):
-            self._merged_in_control(absorbed, survivor)
+            self.halting.follow(absorbed, survivor)
         for halt in self.control.active_all():
             survivor = self.pipeline.assembler.survivor(halt.session)
             if survivor != halt.session:
-                self._merged_in_control(halt.session, survivor)
+                self.halting.follow(halt.session, survivor)
+        # What was told before the last flush was done before it.
+        for finding in self.store.findings(FindingQuery(severity="critical", limit=RESTORED_SESSIONS)):
+            if finding.step_seq > seq and self.sessions.workflows.stands(finding):
+                self.halting.enforce(finding)
         for live in list(self.sessions.live.values()):
             for finding in live.open_findings.values():
-                self._enforce(finding)
+                self.halting.enforce(finding)
         for halt in self.control.active_all():
             session = self.session(halt.session)
             if session is None or not session.state.sticky:
-                self._record_halt(halt.session, halt.generation, halt.verb, halt.halt_reason)
+                self.halting.record_halt(halt.session, halt.generation, halt.verb, halt.halt_reason)
         self.flush()
         for state in (SessionState.HALTING, SessionState.PAUSING):
             for held in self.index.page(state=state, limit=RESTORED_SESSIONS):
                 generation = self.control.generation(held.key)
                 if generation > held.generation and self.control.active(held.key) is None:
-                    self._record_halt(held.key, generation, Verb.RELEASE, None)
+                    self.halting.record_halt(held.key, generation, Verb.RELEASE, None)
         self.flush()
 
     def _known(self, keys: Sequence[SessionKey]) -> set[SessionKey]:
@@ -186,7 +193,7 @@ class Core:
         """For `Admission`: commits a group and answers each request."""
         self._batch.reset()
         outcomes = self.pipeline.process(requests)
-        if self._owed and not self.readiness.failing(CONTROL):
+        if self.halting.owes and not self.readiness.failing(CONTROL):
             self.settle()
         if refused := next((outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None):
             self.readiness.fails(TELEMETRY, refused.message)
@@ -197,18 +204,18 @@ class Core:
     def settle(self) -> None:
         """Brings sessions, findings and what they ask for up to what is committed."""
         self.pipeline.settle()
-        self._act()
+        self.halting.act()
 
     def committed(self, duplicates: dict[str, int]) -> None:
         for signal, count in duplicates.items():
             self._batch.duplicate(signal, count)
 
     def found(self, events: Sequence[Event], findings: Sequence[Finding], arrival_ns: int | None) -> None:
-        self._owed += [event for event in events if isinstance(event, SessionsMerged)]
-        self._owed += findings
+        self.halting.owe([event for event in events if isinstance(event, SessionsMerged)])
+        self.halting.owe(findings)
         # Nothing can be recorded while a commit is being written; and where the control store fails once a second is enough.
         if not self.pipeline.writing and not self.readiness.failing(CONTROL):
-            self._act()
+            self.halting.act()
         count_commit(self._batch, self.sessions, events, findings, arrival_ns=arrival_ns, now_ns=self._clock_ns())
         self.telemetry.batch(self._batch)
         self._batch.reset()
@@ -219,7 +226,7 @@ class Core:
 
     def reconfigure(self, config: Config) -> None:
         """Takes another configuration from now on: modes, agent types, budgets, runtimes. Prices and stores stay as they were."""
-        self.config = config
+        self.config = self.halting.config = config
         self.policy.adopt(config)
         for live in self.sessions.live.values():
             self.policy.refit(live.host)
@@ -258,9 +265,9 @@ class Core:
             self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9, self.config.storage.max_bytes)
 
     def _write_down(self, _: int) -> None:
-        self._act()
+        self.halting.act()
         self.flush()
-        if self.readiness.failing(CONTROL) and not self._owed:
+        if self.readiness.failing(CONTROL) and not self.halting.owes:
             self.index.write((), {}, self.pipeline.committed_seq)  # nothing may have had to be written
             self.readiness.works(CONTROL)
 
@@ -282,117 +289,11 @@ class Core:
         sessions.residence.evicted.clear()
         sessions.merged.clear()
 
-    # Halting
-
-    def runtimes(self) -> list[Runtime]:
-        return [
-            Runtime(url=r.url, secret=r.secret, agent_types=r.agent_types) for r in self.config.actions.runtimes if r.secret is not None
-        ]
-
-    def _act(self) -> None:
-        """Does what merges and findings ask for. What a store refuses stays owed: the telemetry is acknowledged already."""
-        while self._owed:
-            owed = self._owed.popleft()
-            try:
-                if isinstance(owed, SessionsMerged):
-                    self._merged_in_control(owed.absorbed, owed.session)
-                else:
-                    self._enforce(owed)
-            except StoreUnavailable as error:
-                self._owed.appendleft(owed)
-                self.readiness.fails(CONTROL, error.message)
-                return
-
-    def _enforce(self, finding: Finding) -> None:
-        """Does about a finding what the policy decides. Raises StoreUnavailable."""
-        for key in finding.sessions if finding.session is None else (finding.session,):
-            self._enforce_on(key, finding)
-
-    def _enforce_on(self, key: SessionKey, finding: Finding) -> None:
-        active = self.control.active(key)
-        decision = decide(
-            finding, mode=self.policy.mode(finding.detector), budgets_mode=self.config.budgets_mode, active=active.verb if active else None
-        )
-        if decision.act.verb is not None:
-            try:
-                self.request(
-                    key,
-                    decision.act.verb,
-                    halt_reason=finding.halt_reason,
-                    requested_by=f"detector:{finding.detector}",
-                    finding=finding.id,
-                    summary=finding.summary,
-                )
-            except StoreUnavailable:
-                raise
-            except OvercurrentError as error:
-                logger.error("session %s: %s was not requested: %s", key, decision.act, error.message)  # noqa: TRY400
-        if decision.armed.verb is not None:  # counted here, so that one which a store refused is counted once
-            self.telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
-
-    def request(
-        self,
-        key: SessionKey,
-        verb: Verb,
-        *,
-        halt_reason: str | None,
-        requested_by: str,
-        finding: str | None = None,
-        note: str = "",
-        summary: str = "",
-    ) -> Halt:
-        """Records a halt, pause or release in the control store first, then in the event stream. Raises Refused, StoreUnavailable."""
-        session = self.session(key)
-        halt = self.control.request_halt(
-            key,
-            verb,
-            halt_reason=halt_reason,
-            requested_by=requested_by,
-            now_ns=self._clock_ns(),
-            finding=finding,
-            note=note,
-            subject=as_subject(session, summary or note),
-            recorded_generation=session.generation if session is not None else 0,
-            runtimes=self.runtimes(),
-        )
-        standing = self.session(halt.session)
-        if standing is None or standing.generation < halt.generation:
-            self._record_halt(halt.session, halt.generation, verb, halt_reason)
-        self.on_halt()
-        return halt
-
-    def acknowledge(self, halt_id: str, status: str) -> Halt:
-        """Takes a runtime's word; safe from any thread. Raises NotFound."""
-        return self.control.acknowledge(halt_id, status, now_ns=self._clock_ns())
+    # Reading
 
     def not_ready(self) -> list[str]:
         """Why the service should get no traffic; safe from any thread."""
         return self.readiness.reasons()
-
-    def _record_halt(self, key: SessionKey, generation: int, verb: Verb, halt_reason: str | None) -> None:
-        at_ns = self._clock_ns()
-        if verb is Verb.RELEASE:
-            self.pipeline.record(lambda seq: [Released(seq=seq, session=key, generation=generation, grace_steps=GRACE_STEPS, at_ns=at_ns)])
-        else:
-            self.pipeline.record(
-                lambda seq: [Halted(seq=seq, session=key, generation=generation, verb=verb.value, halt_reason=halt_reason, at_ns=at_ns)]
-            )
-
-    def _merged_in_control(self, absorbed: SessionKey, survivor: SessionKey) -> None:
-        """Halts follow a merge; one in force is recorded for the survivor too."""
-        session = self.session(survivor)
-        halt = self.control.merge(
-            absorbed,
-            survivor,
-            now_ns=self._clock_ns(),
-            identifiers=session.identifiers if session else None,
-            runtimes=self.runtimes(),
-        )
-        if halt is not None:
-            self._record_halt(survivor, halt.generation, halt.verb, halt.halt_reason)
-            self.on_halt()
-
-    # Reading
 
     def session(self, key: SessionKey) -> Session | None:
         """The session as it stands, live or from the index; what its runtime answered is laid over it."""

@@ -220,11 +220,11 @@ class RunningService:
         if raise_budget_usd is not None:
             raise Refused("budgets are not enforced yet, so none can be raised; leave raise_budget_usd out")
         return self._ask(
-            lambda: self._core.request(key, verb, halt_reason=halt_reason, requested_by=requested_by, finding=finding, note=note)
+            lambda: self._core.halting.request(key, verb, halt_reason=halt_reason, requested_by=requested_by, finding=finding, note=note)
         )
 
     def acknowledge(self, halt_id: str, status: str) -> Halt:
-        return self._core.acknowledge(halt_id, status)
+        return self._core.halting.acknowledge(halt_id, status)
 
     def ready(self) -> list[str]:
         return self._core.not_ready()

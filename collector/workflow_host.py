@@ -37,6 +37,8 @@ class WorkflowHost(DetectorHost):
         super().__init__(SessionKey(tenant, "workflow", workflow_id), workflow_id=workflow_id, **settings)
         self._features = _Features()
         self._owners: deque[tuple[int, SessionKey]] = deque(maxlen=WATCHED_STEPS)
+        self._standing: dict[str, Finding] = {}
+        """What was last told by each detector."""
 
     def take(self, step: Step, features: StepFeatures) -> list[Finding]:
         """Takes in the workflow's next step."""
@@ -58,7 +60,9 @@ class WorkflowHost(DetectorHost):
             record.add(Episode(finding.episode, finding.first_step_seq, last_seq, finding.severity, finding.halt_eligible, open=False))
         self._released_seq = released_seq
         self._owners.extend((step.seq, step.session) for step in steps)
-        return self.rebuild(steps)
+        found = self.rebuild(steps)
+        self._standing = {finding.detector: finding for finding in sorted([*told, *found], key=lambda one: one.episode)}
+        return found
 
     def parties(self, signal: Signal) -> tuple[SessionKey, ...]:
         """The sessions whose steps the signal rests on."""
@@ -69,7 +73,25 @@ class WorkflowHost(DetectorHost):
     def _take(self, kind: type[Detector[Any]], answer: Answer, seen: Step | Tick, found: list[Finding]) -> None:
         if isinstance(answer, Signal) and kind.scope != "workflow" and len(self.parties(answer)) < 2:
             return
+        before = len(found)
         super()._take(kind, answer, seen, found)
+        if len(found) == before and isinstance(answer, Signal) and isinstance(seen, Step):
+            found += self._joined(kind, answer, seen)
+        if len(found) > before:
+            self._standing[kind.name] = found[-1]
+
+    def _joined(self, kind: type[Detector[Any]], signal: Signal, step: Step) -> list[Finding]:
+        """What is to stop is told again where a session takes part of which it was not told: else that one would go on."""
+        told, episode = self._standing.get(kind.name), self.open_episodes().get(kind.name)
+        if told is None or episode is None or told.episode != episode.number or not told.halt_eligible or step.session in told.sessions:
+            return []
+        finding = self._finding(kind, episode, signal, step)
+        if step.session not in finding.sessions:
+            return []
+        others = dict.fromkeys([*told.sessions, *finding.sessions])
+        del others[step.session]
+        sessions = (*list(others)[1 - WATCHED_STEPS :], step.session)
+        return [msgspec.structs.replace(finding, sessions=sessions, evidence={**finding.evidence, "joined": step.session.session_id})]
 
     def _finding(self, kind: type[Detector[Any]], episode: Episode, signal: Signal, seen: Step | Tick) -> Finding:
         finding = super()._finding(kind, episode, signal, seen)

@@ -206,6 +206,12 @@ class Workflows:
             return []
         return steps_of(self._history.events(session))[-WATCHED_STEPS:]
 
+    def stands(self, finding: Finding) -> bool:
+        """Whether it is about a workflow that was not released since."""
+        if finding.session is not None or finding.workflow_id is None or not finding.sessions:
+            return False
+        return finding.step_seq > self._released.get((finding.sessions[0].tenant, finding.workflow_id), -1)
+
     def open(self) -> Iterator[Finding]:
         """Every finding that is open now."""
         for findings in self.open_findings.values():

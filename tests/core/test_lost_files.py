@@ -16,7 +16,7 @@ def test_without_the_control_store_generations_go_on_and_a_halted_session_is_hal
     first = core(tmp_path / "first")
     first.process([request(llm("a", session="s"))])
     for verb in (Verb.HALT, Verb.RELEASE, Verb.HALT):
-        told = first.request(KEY, verb, halt_reason=None, requested_by="operator")
+        told = first.halting.request(KEY, verb, halt_reason=None, requested_by="operator")
     assert told.generation == 3
     crash(first, tmp_path / "after")
     drop(first)
@@ -26,10 +26,10 @@ def test_without_the_control_store_generations_go_on_and_a_halted_session_is_hal
     session = again.session(KEY)
     assert session is not None
     assert (session.state, session.llm_calls) == (SessionState.HALTING, 1)
-    later = again.request(KEY, Verb.HALT, halt_reason=None, requested_by="operator")
+    later = again.halting.request(KEY, Verb.HALT, halt_reason=None, requested_by="operator")
     assert later.generation == 4
     assert later.halt_id != told.halt_id
-    assert again.request(KEY, Verb.RELEASE, halt_reason=None, requested_by="operator").generation == 5
+    assert again.halting.request(KEY, Verb.RELEASE, halt_reason=None, requested_by="operator").generation == 5
     again.close()
 
 

@@ -154,8 +154,8 @@ def test_an_orderly_stop_and_start_changes_nothing(tmp_path: Path) -> None:
 def test_a_start_finds_what_the_crash_left_unsaid(running: Core, tmp_path: Path) -> None:
     """Telemetry was committed, its findings were not: the start finds and halts."""
     running.store.append_findings = lambda _findings: None  # type: ignore[method-assign]
-    running.request = None  # type: ignore[assignment,method-assign]
-    running._enforce = lambda _finding: None  # type: ignore[method-assign]
+    running.halting.request = None  # type: ignore[assignment,method-assign]
+    running.halting.enforce = lambda _finding: None  # type: ignore[method-assign]
     for made in loop("t", session="s", rounds=12):
         running.process([request(made)])
     again = reopened(running, tmp_path)
@@ -182,7 +182,7 @@ def test_silence_that_began_before_a_crash_is_noticed_after_it(tmp_path: Path) -
 def test_a_halt_whose_event_was_cut_off_is_recorded_at_start(running: Core, tmp_path: Path) -> None:
     running.process([request(llm("a", session="s"))])
     running._record_halt = lambda *_: None  # type: ignore[method-assign]
-    running.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
+    running.halting.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
     again = reopened(running, tmp_path)
     session = again.session(KEY)
     assert session is not None
@@ -194,10 +194,10 @@ def test_a_halt_whose_event_was_cut_off_is_recorded_at_start(running: Core, tmp_
 
 def test_a_release_whose_event_was_cut_off_is_recorded_at_start(running: Core, tmp_path: Path) -> None:
     running.process([request(llm("a", session="s"))])
-    running.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
+    running.halting.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
     running.flush()
     running._record_halt = lambda *_: None  # type: ignore[method-assign]
-    running.request(KEY, Verb.RELEASE, halt_reason=None, requested_by="ada")
+    running.halting.request(KEY, Verb.RELEASE, halt_reason=None, requested_by="ada")
     again = reopened(running, tmp_path)
     session = again.session(KEY)
     assert session is not None
@@ -209,7 +209,7 @@ def test_a_release_whose_event_was_cut_off_is_recorded_at_start(running: Core, t
 def test_a_halt_whose_merge_was_cut_off_follows_at_start(running: Core, tmp_path: Path) -> None:
     running.process([request(llm("a", parent="r"))])
     (nameless,) = running.sessions.live
-    running.request(nameless, Verb.HALT, halt_reason="operator", requested_by="ada")
+    running.halting.request(nameless, Verb.HALT, halt_reason="operator", requested_by="ada")
     running.flush()
     running._merged_in_control = lambda *_: None  # type: ignore[method-assign]
     running.process([request(agent("r", session="s"))])
@@ -236,7 +236,7 @@ def test_a_merge_the_index_never_saw_is_found_after_a_crash(running: Core, tmp_p
 
 
 def test_a_session_halted_before_it_was_seen_is_born_halted_after_a_crash_too(running: Core, tmp_path: Path) -> None:
-    running.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
+    running.halting.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
     again = reopened(running, tmp_path)
     again.process([request(llm("a", session="s"))])
     session = again.session(KEY)

@@ -11,6 +11,7 @@ from collector.config import Config
 from collector.core import Core
 from collector.errors import Ambiguous, NotFound
 from collector.facade import RunningService
+from collector.model import Verb
 from collector.store.base import FindingQuery
 from detectors.model import Finding, SessionKey
 
@@ -143,6 +144,66 @@ def test_eleven_days_of_small_sums_end_at_the_budget(tmp_path: Path) -> None:
     ] * 4
 
     running.close()
+
+
+def newcomers(count: int, *, first: int) -> list[Made]:
+    """Calls of the same piece of work, each in a session of its own that was not heard of before."""
+    return [made._replace(name=f"new {n}") for n, made in enumerate(calls(first + count, agents=first + count)[first:])]
+
+
+def halted(running: Core, names: list[str]) -> list[list[str]]:
+    return [[halt.verb.value for halt in running.control.halts(SessionKey("default", "", name))] for name in names]
+
+
+def test_sessions_that_join_a_stopped_workflow_are_stopped_too(tmp_path: Path) -> None:
+    running = core(tmp_path, config("3.60"))
+    for made in calls(20):
+        arrive(running, made)
+    assert halted(running, [f"agent-{n}-session" for n in range(4)]) == [["halt"]] * 4
+    for made in newcomers(3, first=21):
+        arrive(running, made)
+        arrive(running, made._replace(name=f"{made.name} again"))
+    assert halted(running, [f"agent-{n}-session" for n in range(4)]) == [["halt"]] * 4
+    assert halted(running, [f"agent-{n}-session" for n in range(21, 24)]) == [["halt"]] * 3
+    found = running.store.findings(FindingQuery(detector="workflow_spend"))
+    assert len(found) == 1
+    assert {key.session_id for key in found[0].sessions} == {f"agent-{n}-session" for n in [*range(4), *range(21, 24)]}
+    drop(running)
+
+
+def test_after_a_release_newcomers_are_left_alone(tmp_path: Path) -> None:
+    running = core(tmp_path, config("3.60"))
+    for made in calls(20):
+        arrive(running, made)
+    for n in range(4):
+        key = SessionKey("default", "", f"agent-{n}-session")
+        running.halting.request(key, Verb.RELEASE, halt_reason=None, requested_by="ada")
+    arrive(running, newcomers(1, first=21)[0])
+    assert halted(running, ["agent-21-session"]) == [[]]
+    drop(running)
+
+
+def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path: Path) -> None:
+    running = core(tmp_path / "a", config("3.60"))
+    for made in calls(19):
+        arrive(running, made)
+    running.flush()
+    running.halting.enforce = lambda _finding: None  # type: ignore[method-assign]
+    for made in calls(20)[19:]:
+        running.process([request(made, arrival_ns=made.end_ns)])
+    names = [f"agent-{n}-session" for n in range(4)]
+    assert halted(running, names) == [[]] * 4
+    crash(running, tmp_path / "b")
+    drop(running)
+    again = core(tmp_path / "b", config("3.60"))
+    assert halted(again, names) == [["halt"]] * 4
+    for name in names:
+        again.halting.request(SessionKey("default", "", name), Verb.RELEASE, halt_reason=None, requested_by="ada")
+    crash(again, tmp_path / "c")
+    drop(again)
+    last = core(tmp_path / "c", config("3.60"))
+    assert halted(last, names) == [["halt", "release"]] * 4
+    drop(last)
 
 
 def test_a_workflow_is_shown_with_all_its_sessions(tmp_path: Path) -> None:
