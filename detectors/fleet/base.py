@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from detectors.base import Answer, Scope
+from detectors.base import CLEAR, Answer, Scope, Signal
 from detectors.model import Evaluation, SchemaRegistered, Step, StepKind
 
 Answers = Sequence[tuple[str, Answer]]
@@ -57,13 +57,15 @@ class FleetDetector(ABC, Generic[C]):
 class Window:
     """Counts over the latest span of event time, in twelve parts. A late step counts in the newest part."""
 
-    __slots__ = ("_part_ns", "_parts", "bad", "first_seq", "sessions", "total")
+    __slots__ = ("_part_ns", "_parts", "bad", "first_seq", "open", "sessions", "total")
 
     def __init__(self, span_s: float) -> None:
         self._part_ns = max(1, int(span_s * 1e9 / _PARTS))
         self._parts: deque[list[int]] = deque()
         self.total = 0
         self.bad = 0
+        self.open = False
+        """There is an open finding about it."""
         self.first_seq = 0
         """The first bad step of the present run of them."""
         self.sessions: OrderedDict[str, int] = OrderedDict()
@@ -110,6 +112,39 @@ class Window:
             "sessions": len(self.sessions),
             "latest": [{"session_id": name[:120], "seq": seq} for name, seq in latest],
         }
+
+    def found(self, cause: str, signal: Signal) -> Answers:
+        """There is something to say of it."""
+        self.open = True
+        return ((cause, signal),)
+
+    def over(self, cause: str) -> Answers:
+        """What was said of it no longer holds."""
+        was_open, self.open = self.open, False
+        return ((cause, CLEAR),) if was_open else NOTHING
+
+
+class Windows:
+    """A window for each cause. Of too many the oldest is forgotten."""
+
+    __slots__ = ("_span_s", "_windows")
+
+    def __init__(self, span_s: float) -> None:
+        self._span_s = span_s
+        self._windows: OrderedDict[str, Window] = OrderedDict()
+
+    def __contains__(self, cause: str) -> bool:
+        return cause in self._windows
+
+    def count(self, cause: str, step: Step, *, bad: bool) -> Window:
+        """Counts a step of `cause`."""
+        window = self._windows.get(cause)
+        if window is None:
+            window = kept(self._windows, cause, lambda: Window(self._span_s))
+        window.add(step.ended_ns, bad=bad)
+        if bad:
+            window.blame(step)
+        return window
 
 
 V = TypeVar("V")

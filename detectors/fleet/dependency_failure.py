@@ -1,13 +1,12 @@
 """A dependency that fails for many sessions, all of which retry."""
 
-from collections import OrderedDict
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from detectors.base import CLEAR, Signal
-from detectors.fleet.base import NOTHING, Answers, FleetDetector, Window, kept
+from detectors.base import Signal
+from detectors.fleet.base import NOTHING, Answers, FleetDetector, Windows
 from detectors.model import ErrorClass, EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
 
@@ -64,30 +63,23 @@ class DependencyFailure(FleetDetector[DependencyFailureConfig]):
 
     def __init__(self, config: DependencyFailureConfig) -> None:
         super().__init__(config)
-        self._tools: OrderedDict[str, Window] = OrderedDict()
-        self._open: set[str] = set()
+        self._tools = Windows(config.window_s)
 
     def observe(self, step: Step, agent_type: str) -> Answers:  # noqa: ARG002 — whoever calls it
         """Counts a call to what failed before, and every failure."""
-        cause = step.name or ""
-        window = self._tools.get(cause) if self._tools else None
+        cause = step.name
+        if not cause:
+            return NOTHING
         bad = step.error is True and step.error_class not in _TOLD_ELSEWHERE
-        if window is None:
-            if not bad or not cause:
-                return NOTHING
-            window = kept(self._tools, cause, lambda: Window(self.config.window_s))
-        window.add(step.ended_ns, bad=bad)
+        if not bad and cause not in self._tools:
+            return NOTHING
+        window = self._tools.count(cause, step, bad=bad)
         config = self.config
         if not bad:
-            if cause in self._open and window.share < config.min_share / 2:
-                self._open.discard(cause)
-                return ((cause, CLEAR),)
-            return NOTHING
-        window.blame(step)
+            return window.over(cause) if window.open and window.share < config.min_share / 2 else NOTHING
         sessions = len(window.sessions)
         if window.bad < config.min_failures or sessions < config.min_sessions or window.share < config.min_share:
             return NOTHING
-        self._open.add(cause)
         critical = window.bad >= config.critical_failures
         signal = Signal(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
@@ -98,4 +90,4 @@ class DependencyFailure(FleetDetector[DependencyFailureConfig]):
             first_step_seq=window.first_seq,
             evidence_level=EvidenceLevel.STRUCTURE,
         )
-        return ((cause, signal),)
+        return window.found(cause, signal)

@@ -1,16 +1,19 @@
 """A credential that fails in many sessions at once."""
 
-from collections import OrderedDict
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
-from detectors.base import CLEAR, Signal
+from detectors.base import Signal
 from detectors.credential_failure import refused
-from detectors.fleet.base import NOTHING, Answers, FleetDetector, Window, kept
+from detectors.fleet.base import NOTHING, Answers, FleetDetector, Windows
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
+
+_LLM: Final = StepKind.LLM
+_MIN_SHARE: Final = 0.5
+"""Share of refused calls from which they are the rule."""
 
 
 class FleetCredentialFailureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,29 +61,22 @@ class FleetCredentialFailure(FleetDetector[FleetCredentialFailureConfig]):
 
     def __init__(self, config: FleetCredentialFailureConfig) -> None:
         super().__init__(config)
-        self._tools: OrderedDict[str, Window] = OrderedDict()
-        self._open: set[str] = set()
+        self._tools = Windows(config.window_s)
 
     def observe(self, step: Step, agent_type: str) -> Answers:  # noqa: ARG002 — one credential may serve several types
         """Counts a call to what refused before, and every refusal."""
-        cause = (step.provider or step.name if step.kind is StepKind.LLM else step.name) or ""
-        window = self._tools.get(cause) if self._tools else None
+        cause = step.provider or step.name if step.kind is _LLM else step.name
+        if not cause:
+            return NOTHING
         bad = step.error is True and refused(step)
-        if window is None:
-            if not bad or not cause:
-                return NOTHING
-            window = kept(self._tools, cause, lambda: Window(self.config.window_s))
-        window.add(step.ended_ns, bad=bad)
+        if not bad and cause not in self._tools:
+            return NOTHING
+        window = self._tools.count(cause, step, bad=bad)
         if not bad:
-            if cause in self._open and window.share < 0.5:
-                self._open.discard(cause)
-                return ((cause, CLEAR),)
-            return NOTHING
-        window.blame(step)
+            return window.over(cause) if window.open and window.share < _MIN_SHARE else NOTHING
         config, sessions = self.config, len(window.sessions)
-        if window.bad < config.min_refusals or sessions < config.min_sessions or window.share < 0.5:
+        if window.bad < config.min_refusals or sessions < config.min_sessions or window.share < _MIN_SHARE:
             return NOTHING
-        self._open.add(cause)
         critical = sessions >= config.critical_sessions
         message = step.error_message or step.result or step.error_type or ""
         signal = Signal(
@@ -92,4 +88,4 @@ class FleetCredentialFailure(FleetDetector[FleetCredentialFailureConfig]):
             first_step_seq=window.first_seq,
             evidence_level=EvidenceLevel.CONTENT if message else EvidenceLevel.STRUCTURE,
         )
-        return ((cause, signal),)
+        return window.found(cause, signal)

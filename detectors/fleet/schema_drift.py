@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Signal
-from detectors.fleet.base import NOTHING, Answers, FleetDetector, Window, kept
+from detectors.fleet.base import NOTHING, Answers, FleetDetector, Windows, kept
 from detectors.fleet.shapes import Compared, ResultShape, shape_of
 from detectors.model import ErrorClass, EvidenceLevel, SchemaRegistered, Severity, Step, StepKind
 from detectors.text import quote, reads_as_failure
@@ -89,8 +89,7 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
 
     def __init__(self, config: SchemaDriftConfig) -> None:
         super().__init__(config)
-        self._tools: OrderedDict[str, Window] = OrderedDict()
-        self._open: set[str] = set()
+        self._tools = Windows(config.window_s)
         self._definitions: OrderedDict[str, tuple[str, str]] = OrderedDict()
         self._shapes: OrderedDict[str, ResultShape] = OrderedDict()
         self._reshaped: OrderedDict[str, set[str]] = OrderedDict()
@@ -118,20 +117,12 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
 
     def _called(self, step: Step, tool: str) -> Answers:
         bad = step.error_class is ErrorClass.SCHEMA
-        window = self._tools.get(tool)
-        if window is None:
-            window = kept(self._tools, tool, lambda: Window(self.config.window_s))
-        window.add(step.ended_ns, bad=bad)
+        window = self._tools.count(tool, step, bad=bad)
         if not bad:
-            if tool in self._open and window.share <= self.config.max_share / 2:
-                self._open.discard(tool)
-                return ((tool, CLEAR),)
-            return NOTHING
-        window.blame(step)
+            return window.over(tool) if window.open and window.share <= self.config.max_share / 2 else NOTHING
         config = self.config
         if window.bad < config.min_errors or window.total < config.min_calls or window.share <= config.max_share:
             return NOTHING
-        self._open.add(tool)
         critical = window.share >= config.critical_share and window.bad >= 2 * config.min_errors
         named = quote(tool, 80)
         signal = Signal(
@@ -142,7 +133,7 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
             threshold={"critical_share": config.critical_share} if critical else {"max_share": config.max_share},
             first_step_seq=window.first_seq,
         )
-        return ((tool, signal),)
+        return window.found(tool, signal)
 
     def _returned(self, step: Step, tool: str, result: str, agent_type: str) -> Answers:
         """Compares a result with those before. What agents of another type call by the same name may be another tool."""

@@ -45,10 +45,11 @@ class SemanticRegressionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid
 class _Calls:
     """The calls of one agent type so far."""
 
-    __slots__ = ("failed", "total")
+    __slots__ = ("cause", "failed", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, agent_type: str) -> None:
         self.total = self.failed = 0
+        self.cause = f"{agent_type}: finish reasons"
 
 
 class _Rate:
@@ -192,13 +193,13 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
         """Counts failures, and takes the end of a model's answer as a weak judgement."""
         calls = self._calls.get(agent_type)
         if calls is None:
-            calls = kept(self._calls, agent_type, _Calls)
+            calls = kept(self._calls, agent_type, lambda: _Calls(agent_type))
         calls.total += 1
         calls.failed += step.error is True
         reasons = step.finish_reasons
         if not reasons or step.asks or step.error:
             return NOTHING
-        return self._judge(f"{agent_type}: finish reasons", agent_type, 0.0 if reasons[0] in _CUT else 1.0, step)
+        return self._judge(calls.cause, agent_type, 0.0 if reasons[0] in _CUT else 1.0, step)
 
     def evaluated(self, event: Evaluation, agent_type: str) -> Answers:
         """Takes in a judgement that says good or bad."""

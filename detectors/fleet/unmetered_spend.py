@@ -1,13 +1,12 @@
 """Model calls whose cost nobody knows."""
 
-from collections import OrderedDict
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from detectors.base import CLEAR, Signal
-from detectors.fleet.base import NOTHING, Answers, FleetDetector, Window, kept
+from detectors.base import Signal
+from detectors.fleet.base import NOTHING, Answers, FleetDetector, Windows
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.text import quote
 
@@ -55,27 +54,18 @@ class UnmeteredSpend(FleetDetector[UnmeteredSpendConfig]):
 
     def __init__(self, config: UnmeteredSpendConfig) -> None:
         super().__init__(config)
-        self._types: OrderedDict[str, Window] = OrderedDict()
-        self._open: set[str] = set()
+        self._types = Windows(config.window_s)
 
     def observe(self, step: Step, agent_type: str) -> Answers:
         """Counts a model call that succeeded or says nothing of how it ended."""
         bad = step.cost_usd is None and not step.error
-        window = self._types.get(agent_type)
-        if window is None:
-            window = kept(self._types, agent_type, lambda: Window(self.config.window_s))
-        window.add(step.ended_ns, bad=bad)
+        window = self._types.count(agent_type, step, bad=bad)
         config = self.config
         if not bad:
-            if agent_type in self._open and not window.bad:
-                self._open.discard(agent_type)
-                return ((agent_type, CLEAR),)
-            return NOTHING
-        window.blame(step)
+            return NOTHING if window.bad else window.over(agent_type)
         grown = window.total >= config.min_calls and window.share >= config.warn_share
-        if agent_type in self._open and not grown:
+        if window.open and not grown:
             return NOTHING
-        self._open.add(agent_type)
         signal = Signal(
             severity=Severity.WARNING if grown else Severity.INFO,
             score=min(1.0, window.share),
@@ -85,4 +75,4 @@ class UnmeteredSpend(FleetDetector[UnmeteredSpendConfig]):
             first_step_seq=window.first_seq,
             evidence_level=EvidenceLevel.STRUCTURE,
         )
-        return ((agent_type, signal),)
+        return window.found(agent_type, signal)
