@@ -18,12 +18,13 @@ _LANGCHAIN_INPUT: Final = frozenset({"input_str", "inputs", "tags", "metadata", 
 
 
 class Outcome(NamedTuple):
-    """A tool's result without its envelope. `enveloped`: the framework's own message was found and tells how it ended."""
+    """A tool's result without its envelope. `enveloped`: the framework's own message was found, tells how it ended and names the tool."""
 
     text: str | None = None
     error: bool | None = None
     call_id: str | None = None
     enveloped: bool = False
+    name: str | None = None
 
     def ending(self, known: Ending) -> Ending:
         """How the call ended: as its span says, `known`, unless the result tells of a failure that the framework handled."""
@@ -103,7 +104,8 @@ def tool_outcome(value: Any) -> Outcome:
         message = unwrapped(inner)
         if "tool_call_id" in message and ("content" in message or "status" in message):
             error = {"error": True, "success": False}.get(message["status"]) if isinstance(message.get("status"), str) else None
-            return Outcome(plain_content(message.get("content")), error, as_id(message.get("tool_call_id")), enveloped=True)
+            call_id, name = as_id(message.get("tool_call_id")), as_text(message.get("name"))
+            return Outcome(plain_content(message.get("content")), error, call_id, enveloped=True, name=name)
         if found.keys() == _MCP_RESULT:
             return Outcome(plain_content(found["result"]), as_bool(found["is_error"]))
         if inner is not found:

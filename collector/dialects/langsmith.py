@@ -12,8 +12,11 @@ from collector.dialects.steps import Ending, Usage, failed
 from collector.dialects.usage_json import completed, usage_of
 from collector.dialects.values import as_dict, as_id, as_text, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
+from detectors.model import StepKind
 
 _META: Final = "langsmith.metadata."
+_KIND: Final = "langsmith.span.kind"
+_DETAILS: Final = ("input_token_details", "output_token_details")
 
 
 class LangSmith(OtelGenAI):
@@ -22,12 +25,13 @@ class LangSmith(OtelGenAI):
     Recognises: `langsmith.span.kind`.
     Keys: operation and tool names as `OtelGenAI`; `gen_ai.prompt` and `gen_ai.completion` are JSON in LangChain's
     serialisation, on tools their arguments and their ToolMessage, whose `status` alone tells a handled failure.
-    Tokens: input includes cached, output includes reasoning; both only in the JSON of `langsmith.metadata.usage_metadata`.
+    Tokens: input includes cached, output includes reasoning; both only in the JSON of `langsmith.metadata.usage_metadata`, or
+    with the JavaScript SDK of `gen_ai.usage.input_token_details` and `.output_token_details`.
     Session: `langsmith.metadata.session_id`, else `.thread_id`, `.conversation_id`. `langsmith.trace.session_name` is the
     project: never read.
     Turn: the root run.
     Known gaps: none known.
-    Versions seen: 0.15.
+    Versions seen: 0.15; the JavaScript SDK's source.
     Switch: LANGSMITH_OTEL_ENABLED=true; pass `session_id` or `thread_id` as metadata.
     """
 
@@ -49,8 +53,17 @@ class LangSmith(OtelGenAI):
     def agent_name(self, span: Span) -> str | None:
         return super().agent_name(span) or as_text(span.attributes.get(_META + "lc_agent_name"))
 
+    def kind(self, span: Span) -> StepKind | None:
+        # A prompt template that is filled in has the operation `chat` too.
+        return None if span.attributes.get(_KIND) == "prompt" else super().kind(span)
+
     def usage(self, attributes: Attributes) -> Usage:
-        return completed(usage(attributes), usage_of(attributes.get(_META + "usage_metadata")))
+        known = completed(usage(attributes), usage_of(attributes.get(_META + "usage_metadata")))
+        details = {key: attributes[f"gen_ai.usage.{key}"] for key in _DETAILS if f"gen_ai.usage.{key}" in attributes}
+        return completed(known, usage_of(details)) if details else known
+
+    def tool_name(self, span: Span) -> str | None:
+        return super().tool_name(span) or as_text(span.attributes.get("langsmith.trace.name")) or as_text(span.name)
 
     def content(self, span: Span) -> Exchange:
         told = as_dict(span.attributes.get("gen_ai.prompt")).get("messages")
@@ -66,19 +79,27 @@ class LangSmith(OtelGenAI):
     def call(self, span: Span) -> tuple[Any, Any]:
         attributes = span.attributes
         told = first(attributes, "gen_ai.tool.call.arguments", "gen_ai.prompt")
+        wrapped = as_dict(told)
+        # The JavaScript SDK keeps all arguments as one text.
+        inner = wrapped["input"] if wrapped.keys() == {"input"} else None
+        told = inner if isinstance(inner, str) and as_dict(inner) else told
         return tool_arguments(told), tool_outcome(first(attributes, "gen_ai.tool.call.result", "gen_ai.completion")).text
 
     def ending(self, span: Span) -> Ending:
         found = super().ending(span)
-        if found.error is True or "gen_ai.tool.name" not in span.attributes:
+        if found.error is True or span.attributes.get(_KIND) != "tool":
             return found
         outcome = tool_outcome(first(span.attributes, "gen_ai.tool.call.result", "gen_ai.completion"))
         return failed(None, outcome.text) if outcome.error else Ending(error=outcome.error)
 
 
 def _message(attributes: Attributes) -> dict[str, Any]:
-    """The model's message out of LangChain's list of lists of generations."""
-    generations = as_dict(attributes.get("gen_ai.completion")).get("generations")
+    """The model's message out of LangChain's list of lists of generations, or of OpenAI's response."""
+    response = as_dict(attributes.get("gen_ai.completion"))
+    choices = response.get("choices")
+    if isinstance(choices, list) and choices:
+        return as_dict(as_dict(choices[0]).get("message"))
+    generations = response.get("generations")
     while isinstance(generations, list) and generations:
         generations = generations[0]
     return as_dict(generations.get("message")) if isinstance(generations, dict) else {}

@@ -10,7 +10,7 @@ from collector.dialects.envelopes import decoded, dispatched, mcp_result, return
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import SUCCESS, identity_only, model_call, step, tool_kind
-from collector.dialects.values import as_text, ask, first, first_id
+from collector.dialects.values import as_dict, as_text, ask, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -22,6 +22,8 @@ _SCOPES: Final = tuple(
 _ITEM: Final = "fc_"
 """With the Responses API some releases name a call by its item in the output, by which nothing else names it."""
 _MCP: Final = "opentelemetry.instrumentation.mcp"
+_JAVASCRIPT: Final = "@traceloop/instrumentation-langchain"
+"""Names a tool's span after its class (`DynamicStructuredTool`): the tool's own name stands in its ToolMessage."""
 _DECORATORS: Final = "traceloop.tracer"
 _MARKS: Final = (
     _SPAN_KIND,
@@ -111,7 +113,7 @@ class OpenLLMetry(OtelGenAI):
     def kind(self, span: Span) -> StepKind | None:
         attributes = span.attributes
         label = attributes.get(_SPAN_KIND)
-        if label == "tool":
+        if label == "tool" or attributes.get("gen_ai.operation.name") == "execute_tool":
             return StepKind.TOOL
         if isinstance(label, str):
             return StepKind.AGENT
@@ -151,11 +153,13 @@ class OpenLLMetry(OtelGenAI):
         if told is None and span.scope_name == _DECORATORS:
             # A decorated function may be a tool or dispatch to tools: only what it was given tells.
             name = None
-        name, arguments = dispatched(told) or (name, tool_arguments(told))
+        in_javascript = span.scope_name == _JAVASCRIPT
+        name, arguments = (None, _only_argument(told)) if in_javascript else dispatched(told) or (name, tool_arguments(told))
         session, conversations = self.identity(attributes)
         agent = self.agent_name(span)
         said = decoded(first(attributes, "gen_ai.tool.call.result", "traceloop.entity.output"))
         outcome = tool_outcome(mcp_result(said) if span.scope_name.startswith(_MCP) else said)
+        name = outcome.name if in_javascript else name
         kind = tool_kind(name, outcome.text, arguments)
         if kind is None:
             return identity_only(span, session, conversations, agent)
@@ -178,6 +182,12 @@ class OpenLLMetry(OtelGenAI):
             agent=agent,
             joins=(call_id,) if call_id else (),
         )
+
+
+def _only_argument(value: Any) -> str | None:
+    """What LangChain.js gives to its callbacks: all of a tool's arguments as one text."""
+    args = as_dict(value).get("args")
+    return tool_arguments(args[0]) if isinstance(args, list) and len(args) == 1 else None
 
 
 def _message(fields: dict[str, Any]) -> Message:

@@ -132,7 +132,9 @@ class OtelGenAI:
             if told is None and said is None:
                 return _of_events(span)
         if told is None and said is None:
-            return NOTHING
+            told, said = as_json(attributes.get("gen_ai.prompt")), as_json(attributes.get("gen_ai.completion"))
+            if not isinstance(told, list) and not isinstance(said, list):
+                return NOTHING
         return messages.exchange(messages.trailing(told), messages.messages(said))
 
     def llm(self, span: Span) -> Fragment:
@@ -330,12 +332,19 @@ _SUPPLEMENTED: Final = (
 
 
 def _of_events(span: Span) -> Exchange:
-    """One span event per message. The choice comes last; what it answers stands after the last assistant message."""
+    """One span event per message. The choice comes last; what it answers stands after the last assistant message.
+
+    Conventions 1.26 and 1.27 have one event for the whole prompt and one for what was answered.
+    """
     told: list[Message] = []
     said: list[Message] = []
     for event in span.events:
         role = _PROMPT_EVENTS.get(event.name)
-        if role is not None:
+        if event.name == "gen_ai.content.prompt":
+            told = list(messages.trailing(as_json(event.attributes.get("gen_ai.prompt"))))
+        elif event.name == "gen_ai.content.completion":
+            said += messages.messages(as_json(event.attributes.get("gen_ai.completion")))
+        elif role is not None:
             message = messages.read({"role": role, **event.attributes})
             told = [] if role == "assistant" else [*told[-63:], message]
         elif event.name == _CHOICE:

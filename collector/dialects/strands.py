@@ -2,7 +2,8 @@
 
 from typing import Any, ClassVar
 
-from collector.dialects.otel_genai import OtelGenAI
+from collector.dialects import messages
+from collector.dialects.otel_genai import DETAILS, OtelGenAI
 from collector.dialects.steps import SUCCESS, Ending
 from collector.telemetry_data import LogRecord, Span
 
@@ -47,4 +48,9 @@ class Strands(OtelGenAI):
                 arguments = event.attributes.get("content")
             elif event.name == "gen_ai.choice" and result is None:
                 result = event.attributes.get("message")
+            elif event.name == DETAILS:
+                asked = messages.messages(event.attributes.get("gen_ai.input.messages"))
+                told = messages.messages(event.attributes.get("gen_ai.output.messages"))
+                arguments = next((ask.arguments for one in asked for ask in one.asks), None) if arguments is None else arguments
+                result = next((answer.result for one in told for answer in one.answers), None) if result is None else result
         return arguments, result
