@@ -37,8 +37,10 @@ from detectors.model import Event, Finding, SessionKey, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 
-RESTORED_EVENTS = 100_000
+RESTORED_EVENTS = 50_000
 """How many of the newest events and spans are read at start to know traces, twins and tool calls again."""
+RESTORED_NOTES = 100_000
+"""The same of events about more than one session, such as who belongs to which workflow, from however long ago."""
 RESTORED_SESSIONS = 500
 """How many sessions with open findings are made again at start; the others when they speak."""
 RESTORED_AT_WORK, RESTORED_A_SECOND = 1_000, 25
@@ -116,7 +118,7 @@ class Core:
         )
         self._only_read = only_read
         sessions.now_ns = self._told_ns
-        sessions.remember(self.store.of_kinds(Sessions.REMEMBERED, RESTORED_EVENTS))
+        sessions.remember(self.store.of_kinds(Sessions.REMEMBERED, RESTORED_NOTES))
         self.baselines.missing(sessions.knowledge.baselines())
         if not only_read:
             self._catch_up()

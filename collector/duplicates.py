@@ -32,6 +32,12 @@ class RecentKeys:
             self._old, self._young = self._young, set()
         return True
 
+    def learn(self, keys: Iterable[Hashable]) -> None:
+        """Takes keys of which it does not matter whether they are new, a horizon of them at most."""
+        self._young.update(map(hash, keys))
+        if len(self._young) >= self._horizon:
+            self._old, self._young = self._young, set()
+
     def discard(self, keys: Iterable[Hashable]) -> None:
         """Forgets keys whose commit failed: their sender will try again."""
         for key in keys:

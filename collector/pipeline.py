@@ -83,10 +83,8 @@ class Pipeline:
         self._remember_keys()
 
     def _remember_keys(self) -> None:
-        for key in self.store.span_keys(self._horizon):
-            self._spans.add(key)
-        for log in self.store.log_keys(self._horizon):
-            self._logs.add(log)
+        self._spans.learn(self.store.span_keys(self._horizon))
+        self._logs.learn(self.store.log_keys(self._horizon))
 
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """Decodes, recognises repeats, translates, commits all requests at once, then has the detectors look.
