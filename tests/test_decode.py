@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import tracemalloc
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,12 @@ def protobuf_span(request: ExportTraceServiceRequest) -> Any:
 
 def in_json(request: Request) -> bytes:
     """The body of a protobuf request in the other encoding."""
-    return orjson.dumps(as_json(MESSAGES[request.signal].FromString(request.body)))
+    return _in_json(request.signal, request.body)
+
+
+@cache
+def _in_json(signal: Signal, body: bytes) -> bytes:
+    return orjson.dumps(as_json(MESSAGES[signal].FromString(body)))
 
 
 @pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)

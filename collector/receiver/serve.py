@@ -19,6 +19,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.started_event = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -33,6 +34,12 @@ class _Server(uvicorn.Server):
             raise RuntimeError("the application did not start; the log has the reason") from None
         self.started_event.set()
 
+    async def main_loop(self) -> None:
+        # uvicorn's own looks ten times a second whether it should end; once a second there is the Date header to be set.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), 1)
+
 
 class ServerHandle:
     """A server that listens. `port` is the bound one; `started` is set once requests are answered."""
@@ -46,6 +53,7 @@ class ServerHandle:
     async def stop(self) -> None:
         """Stops listening, lets requests under way finish for the grace period, then cuts them off. Harmless when repeated."""
         self._server.should_exit = True
+        self._server.stopping.set()
         await asyncio.wait({self._task})
 
 
@@ -65,6 +73,8 @@ async def serve_asgi(
                 http="httptools",
                 ws="none",
                 log_config=None,
+                # what it says of its own start and end, once for each server, tells an operator nothing
+                log_level=logging.WARNING,
                 access_log=False,
                 server_header=False,
                 # forwarded headers are the sender's word; nothing here decides by address

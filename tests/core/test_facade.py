@@ -71,11 +71,11 @@ def test_an_id_of_several_sessions_is_ambiguous_until_one_is_named(running: Core
     assert service.resolve("s", tenant="acme") == SessionKey("acme", "", "s")
 
 
-@pytest.mark.parametrize("name", ["nobody", "default//nobody", "a/b/c/d", "", "//", "%ff", "s\0"])
-def test_an_unknown_name_is_not_found(running: Core, service: RunningService, name: str) -> None:
+def test_an_unknown_name_is_not_found(running: Core, service: RunningService) -> None:
     running.process([request(llm("a", session="s"))])
-    with pytest.raises(NotFound):
-        service.resolve(name)
+    for name in ("nobody", "default//nobody", "a/b/c/d", "", "//", "%ff", "s\0"):
+        with pytest.raises(NotFound):
+            service.resolve(name)
 
 
 def test_an_id_that_looks_like_a_full_key_is_found_as_it_is(running: Core, service: RunningService) -> None:
@@ -138,10 +138,10 @@ def test_pages_of_sessions_hold_each_once_while_more_arrive(running: Core, servi
     assert sorted(seen) == [f"s{n:02}" for n in range(20)]
 
 
-@pytest.mark.parametrize("cursor", ["x", "1", "|", "1|", "|a", "²|default//s", "-1|a", "\0", f"{10**30}|a"])
-def test_a_cursor_that_is_not_ours_is_refused(service: RunningService, cursor: str) -> None:
-    with pytest.raises(NotFound):
-        service.sessions(cursor=cursor)
+def test_a_cursor_that_is_not_ours_is_refused(service: RunningService) -> None:
+    for cursor in ("x", "1", "|", "1|", "|a", "²|default//s", "-1|a", "\0", f"{10**30}|a"):
+        with pytest.raises(NotFound):
+            service.sessions(cursor=cursor)
 
 
 def test_a_time_after_the_end_of_time_finds_nothing(running: Core, service: RunningService) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,9 @@ def items(folder: Path) -> list[Span | LogRecord]:
     return found
 
 
+@cache
 def fragments(folder: Path) -> list[Fragment]:
+    """What the dialects make of each item by itself. To be looked at only: an assembler would fill the steps in."""
     found = (fragment_of(item) if isinstance(item, Span) else fragment_of_log(item) for item in items(folder))
     return [fragment for fragment in found if fragment is not None]
 
@@ -58,6 +61,7 @@ def steps(run: Run) -> list[Step]:
     return sorted(steps_of(run.events), key=lambda step: (step.started_ns, step.ended_ns, step.span_id, step.call_id or ""))
 
 
+@cache
 def facts(folder: Path) -> dict[str, Any]:
     """What the agent really did, as the model server that it talked to saw it."""
     found: dict[str, Any] = json.loads((folder / "facts.json").read_text())

@@ -1,3 +1,4 @@
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,12 @@ from collector.enforcement.control import ControlStore
 
 from .asking import Ask
 from .runtime import Clock, FakeRuntime
+
+
+@pytest.fixture(autouse=True)
+def _no_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runtimes of tests speak no TLS, or set their own: reading the system's authorities takes longer than most tests."""
+    monkeypatch.setenv("SSL_CERT_FILE", os.devnull)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.config import Tls
 from collector.errors import Malformed, OvercurrentError, Overloaded, Refused, StoreUnavailable, TooLarge
 from collector.model import Outcome, Request
+from tests.plain import http_client
 
 from .conftest import LIMIT, Receivers
 from .recorder import Counted, Recorder, token, traces
@@ -25,7 +26,7 @@ JSON = {"content-type": "application/json"}
 
 
 async def post(base: str, body: bytes = b"", headers: dict[str, str] | None = None, path: str = "/v1/traces") -> httpx2.Response:
-    async with httpx2.AsyncClient(timeout=60) as client:
+    async with http_client(timeout=60) as client:
         return await client.post(base + path, content=body, headers=PROTOBUF | (headers or {}))
 
 
@@ -92,7 +93,7 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit(receivers: Receiv
             sent += 16 * 1024
             yield bytes(16 * 1024)
 
-    async with receivers.http() as base, httpx2.AsyncClient(timeout=60) as client:
+    async with receivers.http() as base, http_client(timeout=60) as client:
         answer = await client.post(f"{base}/v1/traces", content=endless(), headers=PROTOBUF)
     assert answer.status_code == 413
     assert not recorder.requests
@@ -163,7 +164,7 @@ async def test_partial_success(signal: str, field: str, receivers: Receivers, re
 
 
 async def test_what_is_not_otlp_over_http(receivers: Receivers, recorder: Recorder, telemetry: Counted) -> None:
-    async with receivers.http() as base, httpx2.AsyncClient() as client:
+    async with receivers.http() as base, http_client() as client:
         missing = await client.post(f"{base}/v1/profiles", headers=JSON)
         nearly = await client.post(f"{base}/v1/traces/more", headers=JSON)
         method = await client.get(f"{base}/v1/traces")
@@ -181,7 +182,7 @@ async def test_what_is_not_otlp_over_http(receivers: Receivers, recorder: Record
 
 async def test_tokens(receivers: Receivers, recorder: Recorder) -> None:
     tokens = [token("sender", "ingest", tenant="acme"), token("reader", "read")]
-    async with receivers.http(tokens) as base, httpx2.AsyncClient() as client:
+    async with receivers.http(tokens) as base, http_client() as client:
         sent = await post(base, headers={"authorization": "Bearer sender"})
         none = await post(base)
         unknown = await post(base, headers={"authorization": "Bearer nobody"})
@@ -194,7 +195,7 @@ async def test_tokens(receivers: Receivers, recorder: Recorder) -> None:
 
 
 async def test_foreign_hosts_and_origins_are_refused_even_for_health(receivers: Receivers, recorder: Recorder) -> None:
-    async with receivers.http() as base, httpx2.AsyncClient() as client:
+    async with receivers.http() as base, http_client() as client:
         host = await post(base, headers={"host": "evil.example"})
         origin = await post(base, headers={"origin": "https://evil.example"})
         health = await client.get(f"{base}/healthz", headers={"host": "evil.example"})
@@ -215,7 +216,7 @@ async def test_bytes_being_read_count_against_the_queue(receivers: Receivers, te
         await go_on.wait()
         yield bytes(1000)
 
-    async with receivers.http() as base, httpx2.AsyncClient(timeout=60) as client:
+    async with receivers.http() as base, http_client(timeout=60) as client:
         sent = asyncio.create_task(client.post(f"{base}/v1/traces", content=slowly(), headers=PROTOBUF))
         await held.wait()
         while telemetry.depth < 1000:  # noqa: ASYNC110 — the other side of a socket
@@ -230,7 +231,7 @@ async def test_a_body_that_dribbles_is_cut_off(receivers: Receivers, recorder: R
         yield b"x"
         await asyncio.sleep(3600)
 
-    async with receivers.http(read_timeout_s=0.05) as base, httpx2.AsyncClient(timeout=60) as client:
+    async with receivers.http(read_timeout_s=0.05) as base, http_client(timeout=60) as client:
         sent = asyncio.create_task(client.post(f"{base}/v1/traces", content=dribble(), headers=PROTOBUF))
         while not receivers.telemetry.rejections:  # noqa: ASYNC110 — the other side of a socket
             await asyncio.sleep(0.001)
@@ -266,7 +267,7 @@ async def test_tls(receivers: Receivers, recorder: Recorder, tls: Tls) -> None:
 
 
 async def test_many_at_once_are_all_answered(receivers: Receivers, recorder: Recorder) -> None:
-    async with receivers.http() as base, httpx2.AsyncClient(timeout=60) as client:
+    async with receivers.http() as base, http_client(timeout=60) as client:
         sends: list[Any] = [client.post(f"{base}/v1/traces", content=json.dumps(n).encode(), headers=JSON) for n in range(50)]
         answers = await asyncio.gather(*sends)
     assert {answer.status_code for answer in answers} == {200}

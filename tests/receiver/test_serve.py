@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from starlette.routing import Route
 from collector.config import Tls
 from collector.errors import ConfigError
 from collector.receiver.serve import serve_asgi
+from tests.plain import http_client
 
 
 async def hello(_: Request) -> PlainTextResponse:
@@ -27,7 +27,7 @@ async def test_it_listens_when_it_returns_and_not_after_the_stop() -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     server = await serve_asgi(APP, "127.0.0.1", 0)
     assert server.started.is_set()
-    async with httpx2.AsyncClient() as client:
+    async with http_client() as client:
         answer = await client.get(f"http://127.0.0.1:{server.port}/")
     assert answer.text == "hello"
     assert "server" not in answer.headers
@@ -57,7 +57,7 @@ async def test_ipv6() -> None:
         server = await serve_asgi(APP, "::1", 0)
     except ConfigError:
         pytest.skip("this machine has no IPv6")
-    async with httpx2.AsyncClient() as client:
+    async with http_client() as client:
         assert (await client.get(f"http://[::1]:{server.port}/")).text == "hello"
     await server.stop()
 

@@ -11,6 +11,7 @@ from collector.config import Address, Token
 from collector.receiver.serve import serve_asgi
 from collector.security import Authority
 from collector.web.api import create_app
+from tests.plain import http_client
 
 from .service import AT_NS, FakeService, session
 
@@ -83,7 +84,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of `app` behind the real server on a real socket."""
     server = await serve_asgi(app, "127.0.0.1", 0)
     try:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False) as client:
+        async with http_client(base_url=f"http://127.0.0.1:{server.port}") as client:
             yield client
     finally:
         await server.stop()
