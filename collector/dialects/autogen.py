@@ -27,7 +27,7 @@ class AutoGen(OtelGenAI):
     reaches several agents: its id makes its records one. Requests and outcomes of tool calls stand there too.
     Tokens: `models_usage`: input includes cached, output includes reasoning; neither part is told apart.
     Session: none. Every hop of a message is a trace of its own; links and tool-call ids join them.
-    Turn: one `GroupChatStart`; nothing marks its end.
+    Turn: one `invoke_agent` for each agent that speaks; one `GroupChatStart` begins the task, nothing marks its end.
     Known gaps: model, cached and reasoning tokens; how long a model call took.
     Versions seen: autogen-agentchat 0.7.
     Switch: none; add an instrumentation of the model client for models and cached tokens.

@@ -30,7 +30,7 @@ class ClaudeCode:
     Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Of what was written
     the records of 2.1.330 say how much is kept for an hour, spans do not. Output includes thinking, which is not told apart.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
-    Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another.
+    Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another. Records alone mark none.
     Known gaps: calls that validation rejects leave no record of the tool; retried HTTP errors are one span. The
     client's own `cost_usd` is not read.
     Versions seen: 2.1.197 and 2.1.330.

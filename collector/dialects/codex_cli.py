@@ -23,7 +23,7 @@ class CodexCLI:
     A shell command that failed has `success` = true: the exit code stands in the text of its `output`.
     Tokens: input includes cached, output includes reasoning; `tool_token_count` is the total.
     Session: `conversation.id`.
-    Turn: one turn of the conversation; log records do not mark it.
+    Turn: none in log records; spans, which are not read, have `turn.id`.
     Known gaps: no response id, so that a record sent twice with another time counts twice; no prompt or answer.
     Versions seen: 0.169.
     Switch: `[otel] exporter` in the configuration; logs are enough.

@@ -21,7 +21,7 @@ class GeminiCLI:
     Tokens: input includes cached; `output_token_count` EXCLUDES thoughts, which are added here. Spans and
     `gen_ai.client.inference.operation.details` carry no thoughts: a price from them would be too low.
     Session: `session.id` in attributes and resource; every model call is a trace of its own.
-    Turn: `prompt_id`; there is no span around it.
+    Turn: none as a span; `prompt_id` names it.
     Known gaps: records of tools have neither call id nor result: both come with the next request, if there is one. Calls
     that its loop guard cuts off have no response.
     Versions seen: 0.61.

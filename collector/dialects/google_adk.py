@@ -1,5 +1,6 @@
 """Google's Agent Development Kit."""
 
+import re
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -14,6 +15,9 @@ from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
 _OWN: Final = "gcp.vertex.agent."
+_INVOCATION: Final = "invocation"
+_AGENT_RUN: Final = re.compile(r"agent_run \[(.+)\]$")
+"""Releases of 2025 name the agent in the span's name and give the span no attributes."""
 _NOT_SENT: Final = frozenset({"N/A", "{}", "<not serializable>"})
 
 
@@ -28,7 +32,7 @@ class GoogleADK(OtelGenAI):
     Tokens: input includes cached. Through LiteLLM the output has the reasoning added a second time: it is taken off where
     the model is none of Google's.
     Session: `gen_ai.conversation.id`, or `gcp.vertex.agent.session_id` on model calls only.
-    Turn: one `invocation` or `invoke_workflow` root.
+    Turn: one `invocation`, `invoke_workflow` or `invoke_agent` root.
     Known gaps: finish reason is `stop` even where tools were called; with default flags tools have no arguments.
     Versions seen: google-adk 1.14 and 2.13.
     Switch: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT and OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental.
@@ -45,10 +49,16 @@ class GoogleADK(OtelGenAI):
 
     def kind(self, span: Span) -> StepKind | None:
         attributes = span.attributes
+        if not attributes and (span.name == _INVOCATION or _AGENT_RUN.match(span.name)):
+            return StepKind.AGENT
         if "gen_ai.operation.name" not in attributes and "gen_ai.usage.output_tokens" not in attributes:
             # `call_llm` of a failed call, or one of the newer releases' wrappers around `generate_content`.
             return StepKind.LLM if "gen_ai.request.model" in attributes and _OWN + "llm_request" in attributes else super().kind(span)
         return super().kind(span)
+
+    def agent_name(self, span: Span) -> str | None:
+        run = _AGENT_RUN.match(span.name) if not span.attributes else None
+        return super().agent_name(span) if run is None else run[1]
 
     def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
         session, others = super().identity(attributes)

@@ -28,7 +28,7 @@ class LiteLLM(OtelGenAI):
     Tokens: input includes cached, output includes reasoning; both only in `metadata.usage_object`, a Python repr.
     Session: `session_id`, else `thread_id`, `conversation_id`, in `metadata.requester_metadata`, a Python repr; without one
     each request is a trace, and tool-call ids join them.
-    Turn: the gateway does not see any.
+    Turn: none that the gateway sees.
     Known gaps: tools run elsewhere: their calls show through the next request only. The gateway's own prices are not read.
     Versions seen: litellm otel callback of 2026, older and latest conventions.
     Switch: send `metadata.session_id` with each request.

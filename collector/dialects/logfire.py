@@ -28,7 +28,7 @@ class Logfire(OtelGenAI):
     task spans repeat totals in `usage`: never read.
     Session: `group_id` on the root of OpenAI Agents, else as `OtelGenAI`. Scrubbing replaces `session.id` always, and any
     value with certain words: what begins with `[Scrubbed` is refused.
-    Turn: the root span of a run; `Turn` spans are steps of it.
+    Turn: the root span of a run of OpenAI Agents, whose own `Turn` spans are one model call each; plain SDKs have none.
     Known gaps: why a tool of OpenAI Agents failed is redacted by that SDK.
     Versions seen: 5.2.
     Switch: keep `session.id` from scrubbing with a scrubbing callback.

@@ -18,7 +18,7 @@ class OpenCode(VercelAI):
     OpenCode's own work: not read.
     Tokens: as `VercelAI`; `ai.streamText` repeats those of `.doStream`: never read.
     Session: `session.id`, the same as `ai.telemetry.metadata.sessionId`. A first, short model call makes the title.
-    Turn: one `ai.streamText`.
+    Turn: none; each model call and its tools are below a `session.llm` of their own.
     Known gaps: a call in flight when the process ends is lost.
     Versions seen: 1.18.
     Switch: `"experimental": {"openTelemetry": true}`.

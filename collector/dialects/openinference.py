@@ -57,7 +57,7 @@ class OpenInference:
     ToolMessage's `status` tells. Hidden content is `__REDACTED__`.
     Tokens: input includes cached, output includes reasoning. AGENT and CHAIN spans may repeat totals: never read.
     Session: `session.id`, else `session_id`, `thread_id` in the JSON of `metadata`.
-    Turn: the root AGENT or CHAIN span.
+    Turn: the root AGENT or CHAIN span; plain SDKs have none.
     Known gaps: no tokens where LlamaIndex or DSPy stream; hand-offs of OpenAI Agents have no call id.
     Versions seen: langchain 0.1.80, openai-agents 2.6.0, LangChain JS 4.1, OpenAI Agents JS 0.2.
     Switch: `using_attributes(session_id=…)`; content is on.

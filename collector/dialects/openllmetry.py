@@ -51,7 +51,7 @@ class OpenLLMetry(OtelGenAI):
     LangGraph nodes (`execute_task`) that return one model message are twins of that model call.
     `create_agent` is a trace of its own in which nothing ran.
     A decorated function that is given a name and JSON arguments dispatches to the tool of that name.
-    Turn: one `….workflow`.
+    Turn: one `….workflow` or `….agent`, whichever is outermost; plain SDKs without decorators have none.
     Known gaps: other positional arguments have no names; 2025 releases of the OpenAI Agents instrumentation send
     neither arguments nor results; LangChain's calls have reasoning tokens only while content is sent.
     Versions seen: instrumentation 0.47 and 0.62.
