@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
-from collector.config import Config
+from collector.config import Config, without_effect
+
+log = logging.getLogger(__name__)
 
 
 def load_config(config_file: Path | None, overrides: dict[str, Any]) -> Config:
     """The configuration from file, environment and command line. Raises ConfigError."""
-    return Config.load(config_file, os.environ, overrides)
+    config = Config.load(config_file, os.environ, overrides)
+    if unread := without_effect(config):
+        log.warning("the configuration sets what has no effect yet: %s", ", ".join(unread))
+    return config
 
 
 @click.command(name="serve")

@@ -2,7 +2,7 @@
 
 from collector.config.detectors import MODES, DetectorSettings
 from collector.config.model import BUILT_IN_AGENT_TYPES, UNKNOWN_AGENT_TYPE, AgentTypePolicy, Config
-from collector.config.reference import ConfigKey, reference
+from collector.config.reference import ConfigKey, reference, without_effect
 from collector.config.sections import (
     Actions,
     AgentType,
@@ -57,4 +57,5 @@ __all__ = [
     "UnknownModelPrice",
     "Web",
     "reference",
+    "without_effect",
 ]

@@ -6,6 +6,7 @@ import itertools
 import textwrap
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from collector.config import detectors as detector_sections
 from collector.config.model import Config
 from collector.config.problems import sections
 from collector.config.source import ENV_PREFIX
-from collector.config.units import Kind
+from collector.config.units import NO_EFFECT_YET, Kind
 
 _KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
@@ -54,7 +55,33 @@ def _key(path: tuple[str, ...], field: FieldInfo, section: type[BaseModel]) -> C
     kind = next((kind.text for kind in field.metadata if isinstance(kind, Kind)), None) or _kind(field.annotation)
     default = None if field.is_required() else _written(section, path[-1], field)
     env = "" if "<" in name or "[" in name else _env(name)
-    return ConfigKey(name=name, kind=kind, default=default, env=env, help=field.description or "")
+    help_text = f"{field.description or ''}{' No effect yet.' if has_no_effect(field) else ''}"
+    return ConfigKey(name=name, kind=kind, default=default, env=env, help=help_text)
+
+
+def has_no_effect(field: FieldInfo) -> bool:
+    """Whether nothing reads it in this version."""
+    return NO_EFFECT_YET in field.metadata
+
+
+def without_effect(config: Config) -> list[str]:
+    """The keys that were given values although nothing reads them, so that nobody relies on them. Of several with free names, each."""
+    as_built = dict(_unread(Config(), ""))
+    return [name for name, value in _unread(config, "") if as_built.get(name) != value]
+
+
+def _unread(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if has_no_effect(field):
+            if value != field.default:
+                yield f"{prefix}{name}", value
+        elif isinstance(value, BaseModel):
+            yield from _unread(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                if isinstance(inner, BaseModel):
+                    yield from _unread(inner, f"{prefix}{name}.{key}.")
 
 
 def _written(section: type[BaseModel], name: str, field: FieldInfo) -> str:

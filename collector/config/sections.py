@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from collector.config.units import Address, Count, Duration, Kind, Listen, Processes, Size, Usd, format_size, parse_size
+from collector.config.units import NO_EFFECT_YET, Address, Count, Duration, Kind, Listen, Processes, Size, Usd, format_size, parse_size
 
 Mode = Literal["shadow", "alert", "compact", "pause", "halt"]
 BudgetsMode = Literal["shadow", "alert", "halt"]
@@ -145,8 +145,8 @@ class Sessions(Section):
 class UnknownModelPrice(Section):
     """What enforcement assumes of a model without a known price. What is shown stays unknown."""
 
-    input_per_million: Usd = Field(default=Decimal(15), description="Upper bound for a million input tokens.")
-    output_per_million: Usd = Field(default=Decimal(75), description="Upper bound for a million output tokens.")
+    input_per_million: Annotated[Usd, NO_EFFECT_YET] = Field(default=Decimal(15), description="Upper bound for a million input tokens.")
+    output_per_million: Annotated[Usd, NO_EFFECT_YET] = Field(default=Decimal(75), description="Upper bound for a million output tokens.")
 
 
 class ModelPrice(Section):
@@ -185,16 +185,20 @@ class Match(Section):
 
 
 class Budgets(Section):
-    """Hard caps, nested: a task or turn inside its session inside its workflow inside the fleet of the agent type. Absent: no cap."""
+    """Caps, nested: a task or turn inside its session inside its workflow inside the fleet of the agent type. Absent: no cap."""
 
-    task_usd: Usd | None = Field(default=None, description="US dollars a task.")
-    turn_usd: Usd | None = Field(default=None, description="US dollars a turn of a conversation.")
-    session_usd: Usd | None = Field(default=None, description="US dollars a session.")
+    task_usd: Annotated[Usd | None, NO_EFFECT_YET] = Field(default=None, description="US dollars a task.")
+    turn_usd: Annotated[Usd | None, NO_EFFECT_YET] = Field(default=None, description="US dollars a turn of a conversation.")
+    session_usd: Usd | None = Field(default=None, description="US dollars a session: forecast against.")
     workflow_usd: Usd | None = Field(default=None, description="US dollars a workflow: all sessions it connects.")
-    fleet_usd_per_hour: Usd | None = Field(default=None, description="US dollars an hour, all sessions of the agent type.")
-    fleet_usd_per_day: Usd | None = Field(default=None, description="US dollars a day, all sessions of the agent type.")
-    session_tokens: Count | None = Field(default=None, description="Input and output tokens a session.")
-    session_steps: Count | None = Field(default=None, description="Steps a session.")
+    fleet_usd_per_hour: Annotated[Usd | None, NO_EFFECT_YET] = Field(
+        default=None, description="US dollars an hour, all sessions of the agent type."
+    )
+    fleet_usd_per_day: Annotated[Usd | None, NO_EFFECT_YET] = Field(
+        default=None, description="US dollars a day, all sessions of the agent type."
+    )
+    session_tokens: Annotated[Count | None, NO_EFFECT_YET] = Field(default=None, description="Input and output tokens a session.")
+    session_steps: Annotated[Count | None, NO_EFFECT_YET] = Field(default=None, description="Steps a session.")
 
     @model_validator(mode="after")
     def _nested(self) -> "Budgets":
@@ -213,7 +217,9 @@ class Budgets(Section):
 class Tools(Section):
     """What the operator knows of the tools of an agent type."""
 
-    irreversible: tuple[str, ...] = Field(default=(), description="Shell patterns of tools that need an approval before each call.")
+    irreversible: Annotated[tuple[str, ...], NO_EFFECT_YET] = Field(
+        default=(), description="Shell patterns of tools that need an approval before each call."
+    )
     polling: tuple[str, ...] = Field(default=(), description="Exact names of tools whose job is to be repeated unchanged.")
 
     @model_validator(mode="after")
@@ -263,14 +269,18 @@ class Actions(Section):
     """Whom to tell."""
 
     runtimes: tuple[Runtime, ...] = Field(default=(), description="Runtimes that are told to stop sessions; the first that matches.")
-    alertmanager_url: HttpUrl | None = Field(default=None, description="Alertmanager to push per-session alerts to.")
+    alertmanager_url: Annotated[HttpUrl | None, NO_EFFECT_YET] = Field(
+        default=None, description="Alertmanager to push per-session alerts to."
+    )
 
 
 class Gate(Section):
     """The check before each call."""
 
-    fail: Literal["open", "closed"] = Field(default="open", description="The answer when there is no time or no ledger to ask.")
-    timeout: Duration = Field(default=0.25, description="Time after which a check fails open or closed.")
+    fail: Annotated[Literal["open", "closed"], NO_EFFECT_YET] = Field(
+        default="open", description="The answer when there is no time or no ledger to ask."
+    )
+    timeout: Annotated[Duration, NO_EFFECT_YET] = Field(default=0.25, description="Time after which a check fails open or closed.")
 
 
 class Token(Section):
@@ -334,9 +344,9 @@ class Security(Section):
     allowed_hosts: tuple[str, ...] = Field(
         default=(), max_length=1000, description="Names this service is reached by, beside loopback and the bound address. `*` allows any."
     )
-    redact: tuple[Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex), Kind("regular expression")], ...] = Field(
-        default=(), max_length=100, description="Text that is replaced before anything is stored."
-    )
+    redact: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_regex), Kind("regular expression")], ...], NO_EFFECT_YET
+    ] = Field(default=(), max_length=100, description="Text that is replaced before anything is stored.")
 
     @model_validator(mode="after")
     def _tokens_differ(self) -> "Security":

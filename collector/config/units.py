@@ -4,7 +4,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
@@ -20,6 +20,14 @@ class Kind:
     """Names the kind of a value in the reference and in error messages. Rides in `Annotated` metadata."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class NoEffectYet:
+    """Marks a key that is checked and kept, and that nothing reads in this version. Rides in `Annotated` metadata."""
+
+
+NO_EFFECT_YET: Final = NoEffectYet()
 
 
 def parse_size(value: object) -> int:

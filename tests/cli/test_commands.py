@@ -78,8 +78,18 @@ def test_a_good_configuration_says_what_it_arms(overcurrent: Command, tmp_path: 
     assert "armed: exact_loop" in ran.out
     assert "delivered to nobody" in ran.out
     shown = overcurrent("check-config", "--format", "json", file).json
-    assert set(shown) == {"file", "valid", "policy", "modes"}
+    assert set(shown) == {"file", "valid", "policy", "modes", "without_effect"}
+    assert shown["without_effect"] == []
+    assert "no effect" not in ran.out
     assert (shown["valid"], shown["modes"]["exact_loop"], shown["modes"]["soft_loop"]) == (True, "halt", "shadow")
+
+
+def test_keys_that_nothing_reads_yet_are_named(overcurrent: Command, tmp_path: Path) -> None:
+    file = tmp_path / "overcurrent.yaml"
+    file.write_text("security: {redact: [sk-.*]}\nagent_types: {research: {budgets: {session_usd: 3, task_usd: 1}}}\n")
+    ran = overcurrent("check-config", file)
+    assert ran.status == 0
+    assert "note: no effect yet: agent_types.research.budgets.task_usd, security.redact\n" in ran.out
 
 
 @pytest.mark.parametrize(
