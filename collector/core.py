@@ -159,7 +159,7 @@ class Core:
         # What was told before the last flush was done before it.
         for finding in self.store.findings(FindingQuery(severity="critical", limit=RESTORED_SESSIONS)):
             if finding.step_seq > seq and self.sessions.workflows.stands(finding):
-                self.halting.enforce(finding)
+                self.halting.enforce(finding, again=True)
         for live in list(self.sessions.live.values()):
             for finding in live.open_findings.values():
                 self.halting.enforce(finding)

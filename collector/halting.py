@@ -45,7 +45,7 @@ class Halting:
         """`session` is a session as it stands, `record` commits events from inside and raises StoreUnavailable."""
         self.config = config
         self.on_halt: Callable[[], None] = lambda: None
-        """Told after a halt was recorded, so that the outbox looks."""
+        """Told after the control store took a halt, so that the outbox looks."""
         self._control = control
         self._policy = policy
         self._telemetry = telemetry
@@ -83,15 +83,17 @@ class Halting:
                 self._readiness.fails(CONTROL, error.message)
                 return
 
-    def enforce(self, finding: Finding) -> None:
-        """Does about a finding what the policy decides. Raises StoreUnavailable."""
+    def enforce(self, finding: Finding, *, again: bool = False) -> None:
+        """Does about a finding what the policy decides; with `again` also what should have been done before. Raises StoreUnavailable."""
         keys = finding.sessions if finding.session is None else (finding.session,)
         # Told again for one that joined, which comes last: about the others it was decided then.
-        for key in keys[-1:] if "joined" in finding.evidence else keys:
+        for key in keys[-1:] if "joined" in finding.evidence and not again else keys:
             self._enforce_on(key, finding)
 
     def _enforce_on(self, key: SessionKey, finding: Finding) -> None:
         active = self._control.active(key)
+        if active is not None:
+            self._told(active)
         decision = decide(
             finding, mode=self._policy.mode(finding.detector), budgets_mode=self.config.budgets_mode, active=active.verb if active else None
         )
@@ -137,11 +139,15 @@ class Halting:
             recorded_generation=session.generation if session is not None else 0,
             runtimes=self.runtimes(),
         )
-        standing = self._session(halt.session)
-        if standing is None or standing.generation < halt.generation:
-            self.record_halt(halt.session, halt.generation, verb, halt_reason)
-        self.on_halt()
+        self.on_halt()  # it goes out, whether or not the other store takes it
+        self._told(halt)
         return halt
+
+    def _told(self, halt: Halt) -> None:
+        """Records a halt in the event stream where that was not done, or failed. Raises StoreUnavailable."""
+        session = self._session(halt.session)
+        if session is None or session.generation < halt.generation:
+            self.record_halt(halt.session, halt.generation, halt.verb, halt.halt_reason)
 
     def acknowledge(self, halt_id: str, status: str) -> Halt:
         """Takes a runtime's word; safe from any thread. Raises NotFound."""
@@ -167,5 +173,5 @@ class Halting:
             runtimes=self.runtimes(),
         )
         if halt is not None:
-            self.record_halt(survivor, halt.generation, halt.verb, halt.halt_reason)
             self.on_halt()
+            self.record_halt(survivor, halt.generation, halt.verb, halt.halt_reason)

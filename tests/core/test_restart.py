@@ -14,7 +14,7 @@ from collector.core import Core
 from collector.errors import StoreUnavailable
 from collector.model import Request, SessionState, Verb
 from collector.session_sums import steps_of
-from collector.store.base import FindingQuery
+from collector.store.base import Commit, FindingQuery
 from detectors.model import Halted, SessionKey, StepKind
 
 from .agents import START_NS, Made, agent, content_log, llm, loop, plumbing, request, tool
@@ -321,6 +321,31 @@ def test_what_the_control_store_refused_is_done_when_it_answers_again(running: C
     assert running.control.halts(KEY) == []
     running.tick()
     assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
+
+
+def test_a_halt_that_the_telemetry_store_refuses_is_sent_all_the_same_and_recorded_later(
+    running: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, woken = running.store.append, []
+
+    def refuse_halts(commit: Commit) -> None:
+        if any(isinstance(event, Halted) for event in commit.events):
+            raise StoreUnavailable("the disk is full")
+        append(commit)
+
+    running.halting.on_halt = lambda: woken.append("outbox")
+    with monkeypatch.context() as patch:
+        patch.setattr(running.store, "append", refuse_halts)
+        for made in loop("t", session="s", rounds=12):
+            running.process([request(made)])
+        assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
+        assert woken
+    running.tick()
+    assert running.not_ready() == []
+    assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
+    session = running.session(KEY)
+    assert session is not None
+    assert (session.state, session.generation) == (SessionState.HALTING, 1)
 
 
 def test_a_shadow_service_halts_nothing(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path:
     for made in calls(19):
         arrive(running, made)
     running.flush()
-    running.halting.enforce = lambda _finding: None  # type: ignore[method-assign]
+    running.halting.enforce = lambda *_, **_more: None  # type: ignore[method-assign]
     for made in calls(20)[19:]:
         running.process([request(made, arrival_ns=made.end_ns)])
     names = [f"agent-{n}-session" for n in range(4)]
@@ -204,6 +204,23 @@ def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path:
     last = core(tmp_path / "c", config("3.60"))
     assert halted(last, names) == [["halt", "release"]] * 4
     drop(last)
+
+
+def test_a_crash_after_a_newcomer_was_told_of_halts_the_others_too(tmp_path: Path) -> None:
+    running = core(tmp_path / "a", config("3.60"))
+    for made in calls(19):
+        arrive(running, made)
+    running.flush()
+    running.halting.enforce = lambda *_, **_more: None  # type: ignore[method-assign]
+    for made in [calls(20)[19], *newcomers(1, first=21)]:
+        running.process([request(made, arrival_ns=made.end_ns)])
+    names = [f"agent-{n}-session" for n in (*range(4), 21)]
+    assert halted(running, names) == [[]] * 5
+    crash(running, tmp_path / "b")
+    drop(running)
+    again = core(tmp_path / "b", config("3.60"))
+    assert halted(again, names) == [["halt"]] * 5
+    drop(again)
 
 
 def test_a_workflow_is_shown_with_all_its_sessions(tmp_path: Path) -> None:
