@@ -1,6 +1,5 @@
 """Total readers: whatever an attribute holds, the answer is a value of the wanted type or None. None of them raises."""
 
-import ast
 import json
 import re
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 import orjson
 
 from collector.dialects.base import ToolAnswer
+from collector.dialects.python_repr import plain
 from detectors.model import ToolAsk
 
 MAX_ID: Final = 512
@@ -90,10 +90,7 @@ def from_repr(value: Any) -> Any:
     found = as_json(value)
     if found is not None or not isinstance(value, str) or len(value) > _REPR_CHARS or value[:1] not in {"[", "{"}:
         return found
-    try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
+    return plain(value)
 
 
 def as_dict(value: Any) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Objects written as Python's repr, and the two frameworks that write them."""
 
+import ast
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collector.dialects.envelopes import tool_arguments, tool_outcome
-from collector.dialects.python_repr import constructed
+from collector.dialects.python_repr import constructed, plain
 from detectors.model import StepKind
 from tests.dialects.spans import made, said
 from tests.dialects.test_frameworks import final, of
@@ -30,6 +33,60 @@ HAYSTACK = "openinference.instrumentation.haystack"
 )
 def test_constructed(text: Any, value: Any) -> None:
     assert constructed(text) == value
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+def listed(value: Any) -> Any:
+    """`value` with lists for tuples, as JSON has them."""
+    if isinstance(value, dict):
+        return {key: listed(one) for key, one in value.items()}
+    return [listed(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+@given(VALUES)
+def test_what_has_a_repr_is_read_from_it(value: Any) -> None:
+    assert listed(plain(repr(value))) == listed(value)
+    assert constructed(repr(value)) == listed(value)
+    assert constructed(f"M(a={value!r}, _b=[T(c={value!r}), E()])") == {
+        "": "M",
+        "a": listed(value),
+        "_b": [{"": "T", "c": listed(value)}, {"": "E"}],
+    }
+
+
+@given(VALUES, st.integers(0, 200), st.text(alphabet="'\"\\\\()[]{}=,:0.eb N\\0\n", max_size=3))
+def test_a_damaged_repr_is_read_as_python_reads_it_or_not_at_all(value: Any, place: int, damage: str) -> None:
+    text = repr(value)
+    text = text[:place] + damage + text[place + 1 :]
+    try:
+        expected = listed(ast.literal_eval(text))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        expected = None
+    assert listed(plain(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[true]", None),
+        ("{'a': null}", None),
+        ("[b'x']", [b"x"]),
+        ("[12345678901234567890123]", [12345678901234567890123]),
+        ("{1: 'a'}", {1: "a"}),
+        ("['a' 'b']", ["ab"]),
+        ("[None_]", None),
+        ("[1)", None),
+        ("['\\x00', '\x00']", None),
+    ],
+)
+def test_plain(text: str, value: Any) -> None:
+    assert plain(text) == value
 
 
 @pytest.mark.parametrize(
