@@ -183,7 +183,7 @@ class FeatureState:
             spoken, self._spoken = self._spoken, None
             return StepFeatures(key=key, is_call=True, failed=step.error is True, tokens_spoken=spoken, shape=self._bare(step, key))
         if result:
-            self._results_seen = True
+            self._results_seen = self._results_seen or kind is not _AGENT
         elif step.error_message:
             result = step.error_message
         elif step.output_bytes == 0 or (self._results_seen and kind is not _AGENT and step.output_bytes is None):
@@ -294,7 +294,9 @@ class FeatureState:
         call = remembered(step.seq, arguments, "")
         call.returned = UNKNOWN
         similarity, similar = most_similar_call(call.arguments, calls) if calls else (None, None)
-        same = identify(call, similar, calls) if similar is not None and similarity is not None and similarity >= SAME_SIMILARITY else None
+        near = similar if similarity is not None and similarity >= SAME_SIMILARITY else None
+        same = identify(call, near, calls) if near is not None else None
+        listed = near is not None and same is None and goes_through_a_list(call, calls)
         _remember(calls, call)
         spoken, self._spoken = self._spoken, None
         return StepFeatures(
@@ -304,6 +306,7 @@ class FeatureState:
             similar_to=similar.seq if similar else None,
             same_call_as=same,
             failed=step.error is True,
+            enumerates=listed,
             arguments=call.arguments,
             tokens_spoken=spoken,
             unread=bool(step.output_bytes),
@@ -314,9 +317,7 @@ class FeatureState:
         tool = self._tool(key)
         calls = tool.calls
         call = remembered(step.seq, arguments or "", result)
-        similarity: float | None = None
-        similar: Call | None = None
-        same: int | None = None
+        similarity, similar, same = None, None, None
         if calls and arguments is not None:
             similarity, similar = most_similar_call(call.arguments, calls)
             if similar is not None and similarity >= SAME_SIMILARITY:

@@ -81,11 +81,9 @@ class NoProgress(Detector[NoProgressConfig]):
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Counts a step that changed nothing, and answers from the fifth on."""
         novelty = features.result_novelty
-        if novelty is None and features.unread:
-            novelty = 1.0
-        if novelty is None or features.polls or step.name in context.polling_tools or self._lists(features):
+        if not features.unread and (novelty is None or features.polls or step.name in context.polling_tools or self._lists(features)):
             return None
-        if self._changed(features, novelty):
+        if novelty is None or self._changed(features, novelty):
             self._still = 0
             if self._told is not None:
                 self._told = None

@@ -296,15 +296,16 @@ class PingPong(Detector[PingPongConfig]):
         self._bare = None
         if features.shape is not None:
             return self._without_content(step, features.shape)
+        if novelty is None and features.same_call_as is None:
+            self._work()  # what came back was not captured, and may be anything
         if novelty is None or features.polls:
             return None
         ring = self._round
         if ring is None:
             ring = self._round = Round([], [])
         if novelty > _SOME_NOVELTY or features.first or not _stale(features):
-            if self._idle > 0 and (novelty > _SOME_NOVELTY or features.argument_news):
-                # what models say between calls is not handed to each other unless spans say so
-                self._idle = max(0.0, self._idle - self.config.setback) if self._handed_in_words else 0.0
+            if novelty > _SOME_NOVELTY or features.argument_news:
+                self._work()
             return CLEAR if ring.begin(features.key or "", step.seq) else None
         length = ring.add(features.key or "", step.seq)
         if length < max(self.config.critical_tool_calls, ring.period) or ring.period < 2:
@@ -331,6 +332,11 @@ class PingPong(Detector[PingPongConfig]):
             first_step_seq=ring.since,
             halt_eligible=halt,
         )
+
+    def _work(self) -> None:
+        """Something was done: what models say between calls is not handed to each other unless spans say so."""
+        if self._idle > 0:
+            self._idle = max(0.0, self._idle - self.config.setback) if self._handed_in_words else 0.0
 
     def _without_content(self, step: Step, shape: Shape) -> Answer:
         """Answers as long as tools are called in a fixed round, with results of no other size than before where that is known."""

@@ -182,7 +182,7 @@ class RetryStorm(Detector[RetryStormConfig]):
                     run.count, run.pure = max(0.0, run.count - 1.0), False
                 return None
             del runs[key]
-        elif features.writes or (novelty is not None and novelty > self.config.max_novelty):
+        elif features.writes or (_may_be_news(features) if novelty is None else novelty > self.config.max_novelty):
             for run in runs.values():
                 run.count = max(0.0, run.count - self.config.setback)
                 run.pure = False
@@ -200,7 +200,8 @@ class RetryStorm(Detector[RetryStormConfig]):
         if not warn:
             return None
         critical = run.count >= config.critical_failures or run.broken >= config.critical_violations
-        halt = critical and run.pure and (run.count >= config.halt_failures or run.broken >= config.halt_violations)
+        told_why = step.error_message is not None or features.result_novelty is not None
+        halt = critical and run.pure and ((told_why and run.count >= config.halt_failures) or run.broken >= config.halt_violations)
         content = features.result_novelty is not None or step.error_message is not None or step.arguments is not None
         if not content:
             critical = halt = False
@@ -240,3 +241,8 @@ class RetryStorm(Detector[RetryStormConfig]):
             halt_eligible=halt,
             evidence_level=EvidenceLevel.CONTENT if content else EvidenceLevel.STRUCTURE,
         )
+
+
+def _may_be_news(features: StepFeatures) -> bool:
+    """Whether another call was made whose result was not captured."""
+    return features.same_call_as is None and bool(features.arguments)

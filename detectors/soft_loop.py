@@ -10,7 +10,7 @@ from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step
 from detectors.structure import SIZES, Shape
-from detectors.text import quote
+from detectors.text import quote, reads_as_polling
 
 _QUOTE: Final = 120
 _ERRAND: Final = 4
@@ -55,6 +55,10 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The same where sizes of results are known and repeat themselves."""
     min_equal_sizes: Annotated[int, Meta(ge=1, le=8)] = 5
     """Calls among the last 8 whose result was as large as an earlier one, from which sizes repeat themselves."""
+    warn_calls_without_results: Annotated[int, Meta(ge=2, le=64)] = 5
+    """Calls among the last `window_calls` that resemble earlier ones, from which to warn where results are not captured."""
+    min_argument_similarity_without_results: Annotated[float, Meta(ge=0, le=1)] = 0.6
+    """Similarity of arguments (0–1) from which a call then resembles an earlier one."""
     acknowledgement_words: Annotated[int, Meta(ge=0, le=200)] = 8
     """Words up to which a result only acknowledges: saying the same to different calls is then all it can do."""
 
@@ -69,12 +73,14 @@ class SoftLoop(Detector[SoftLoopConfig]):
     **When it is wrong.** It fires on work whose results stay the same for a reason: a test rerun unchanged after each of
     several edits it does not see, one question put to many things in whole sentences. It misses a loop whose results differ
     in their words each time, such as agents that agree with each other ever anew or a feed read again and again. It judges
-    words, not meaning. Without content it knows one tool used over and over, which may as well be a long job, and warns at most.
+    words, not meaning. Where results are not captured it knows that calls resemble each other, and without content one tool used
+    over and over: both may as well be a long job, and it warns at most.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
     `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight` (0–1), `max_novelty`, `max_answer_novelty`,
     `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `warn_calls_without_content`,
-    `warn_calls_of_equal_sizes`, `min_equal_sizes` (calls), `acknowledgement_words` (words).
+    `warn_calls_of_equal_sizes`, `min_equal_sizes`, `warn_calls_without_results` (calls),
+    `min_argument_similarity_without_results` (share, 0–1), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
 
@@ -99,7 +105,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
     memory_steps: ClassVar[int] = 64
 
-    __slots__ = ("_moved", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
+    __slots__ = ("_asked_last", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
 
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
@@ -107,6 +113,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
         """Made at the first stale call: what came before it neither adds to the sum nor is told of."""
         self._sure = 0
         """A bit for each of the last `halt_window_calls` calls, the latest lowest: whether it was stale beyond doubt."""
+        self._asked_last: str | None = None
+        self._resembling = 0
+        """A bit for each of the last `window_calls` calls without a known result: whether it resembled an earlier one."""
         self._sum = 0.0
         self._unbroken = 0
         self._moved = False
@@ -125,6 +134,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return self._without_content(step, features.shape)
         stale = self._staleness(features)
         if stale is None:
+            if features.result_novelty is None and features.is_call and features.arguments and not features.key.startswith("agent:"):
+                return self._without_results(step, features)
             return None
         if self._window is None:
             if stale <= 0:
@@ -163,6 +174,39 @@ class SoftLoop(Detector[SoftLoopConfig]):
             threshold={("warn_calls_of_equal_sizes" if sized else "warn_calls_without_content"): float(limit)},
             first_step_seq=shape.row_since,
             evidence_level=EvidenceLevel.STRUCTURE,
+        )
+
+    def _without_results(self, step: Step, features: StepFeatures) -> Answer:
+        """Answers as long as most of the latest calls ask nearly what was asked before; whether it was in vain nobody told."""
+        config = self.config
+        similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity_without_results and not features.enumerates
+        if features.same_call_as is not None and (features.key != self._asked_last or reads_as_polling(step.name or "", "", 0)):
+            similar = False  # a check after something else was done, or waiting
+        self._asked_last = features.key
+        self._resembling = (self._resembling << 1 | similar) & ((1 << config.window_calls) - 1)
+        count = self._resembling.bit_count()
+        if not similar or count < config.warn_calls_without_results:
+            if self._told == (False, False) and not count:
+                self._told = None
+                return CLEAR
+            return None
+        if self._told is not None:
+            return None
+        self._told = (False, False)
+        return Signal(
+            severity=Severity.WARNING,
+            score=min(1.0, count / (2 * config.warn_calls_without_results)),
+            summary=f"{count} of the last {config.window_calls} calls ask nearly what was asked before, the latest of "
+            f"{quote(step.name or 'a tool', 60)}; results are not captured.",
+            evidence={
+                "resembling_calls": count,
+                "call": quote(features.key or "", _QUOTE),
+                "arguments": quote(features.arguments, _QUOTE),
+                "resembles_seq": features.similar_to,
+                "argument_similarity": round(features.argument_similarity or 0.0, 2),
+            },
+            threshold={"warn_calls_without_results": float(config.warn_calls_without_results)},
+            first_step_seq=features.similar_to or step.seq,
         )
 
     def _tell(self) -> Answer:

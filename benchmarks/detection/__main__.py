@@ -3,16 +3,18 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.detection import corpus, external, front_door, report, running, svg, together
-from benchmarks.detection.calibrate import both
+from benchmarks.detection.calibrate import Watch, watched
+from benchmarks.detection.calibrate import together as judged_together
 from benchmarks.detection.labelled import Labelled
 from benchmarks.detection.report import Healthy
 from benchmarks.detection.running import LEVELS, Level, Run
 from benchmarks.detection.scoring import Judged, calibrate, overall
 from benchmarks.detection.together import Story
+from benchmarks.detection.writer import HALVES
 from detectors import DETECTORS
 
 _HERE = Path(__file__).parent
@@ -30,7 +32,8 @@ like it; {steps} steps; digest `{digest}`. The tune and the test half have no to
 scenarios are the same: good figures here say that a known pattern is recognised in other words, not that unknown patterns are.
 
 A session counts once. Found: what should fire did, two steps before the onset or later. Early: it fired before that, a false
-alarm. `halt` counts findings that may stop an agent without asking. Intervals are bootstrap intervals that draw whole scenarios
+alarm. `halt` counts findings that may stop an agent without asking. Without results: what tools were asked is known, what they
+returned is not. Without content: neither, nor what models and agents say. Intervals are bootstrap intervals that draw whole scenarios
 (below: whole sources), since sessions made by one scenario are not independent.
 
 ## Three working points, all loop detectors together
@@ -50,7 +53,7 @@ The score of a finding is the share of scenarios in which findings like it were 
 holds. A scenario has one vote, since its sessions are one story in other words; so the score is not the share of findings of the
 same half. Strength is what the
 detector itself says of its pattern, as far as it goes beyond its thresholds; it stays in the evidence and was never meant as a
-probability. All detectors, sessions with and without content; findings inside trouble of another kind are not judged.
+probability. All detectors, sessions whole, without results and without content; findings inside trouble of another kind are not judged.
 """
 _KINDS = """\
 Where trouble is rarer than in the corpus, or unlike it, more findings are false than the score says. A detector's share on the
@@ -72,8 +75,6 @@ _TOGETHER = """\
 {stories} stories of many sessions at once, of {scenarios} scenarios, {events} events; digest `{digest}`. False alarms are counted on the
 healthy stories, whichever detector they were made to mislead. Delays are in events of all sessions.
 """
-
-Watch = Callable[..., list[Run]]
 
 
 def run_healthy(count: int, seed: str) -> Healthy:
@@ -142,12 +143,15 @@ def draw(folder: Path, runs: Sequence[Run], others: Sequence[Run], findings: Seq
 def scorecard(  # noqa: PLR0917 — all of it stands in the scorecard
     sessions: list[Labelled], many: list[Story], others: list[Labelled], healthy: Sequence[Healthy], watch: Watch, folder: Path
 ) -> str:
-    runs, stripped = watch(sessions), watch(sessions, strip=True)
-    halves = [(half, [run for run in runs if run.session.half == half]) for half in ("tune", "test")]
-    bare = [(f"{half}, without content", [run for run in stripped if run.session.half == half]) for half in ("tune", "test")]
-    foreign, foreign_stripped = (watch(others), watch(others, strip=True)) if others else ([], [])
-    findings = [(half, both(those, rest)) for (half, those), (_, rest) in zip(halves, bare, strict=True)]
-    findings += [("others", both(foreign, foreign_stripped))] if others else []
+    every = watched(sessions, watch)
+    runs, unanswered, stripped = every
+    halves, silent, bare = (
+        [(f"{half}{what}", [run for run in those if run.session.half == half]) for half in HALVES]
+        for those, what in ((runs, ""), (unanswered, ", without results"), (stripped, ", without content"))
+    )
+    foreign, foreign_unanswered, foreign_stripped = watched(others, watch) if others else ([], [], [])
+    findings = [(half, judged_together(*([run for run in way if run.session.half == half] for way in every))) for half in HALVES]
+    findings += [("others", judged_together(foreign, foreign_unanswered, foreign_stripped))] if others else []
     steps = sum(len(session.steps) for session in sessions)
     positives = sum(session.positive for session in sessions)
     pictures = draw(folder / "plots", runs, foreign, findings[1:])
@@ -162,7 +166,7 @@ def scorecard(  # noqa: PLR0917 — all of it stands in the scorecard
             steps=f"{steps:,}",
             digest=corpus.digest(sessions),
         ),
-        report.working_points([*halves, *bare], lambda run: run.session.scenario),
+        report.working_points([*halves, *silent, *bare], lambda run: run.session.scenario),
         "![working points](plots/working-points.svg)\n\n![steps to detect](plots/steps-to-detect.svg)\n",
         _HEALTHY.format(
             sessions=f"{healthy[0].sessions:,}",
@@ -193,7 +197,10 @@ def scorecard(  # noqa: PLR0917 — all of it stands in the scorecard
         sources, number = len({session.source for session in scored}), sum(len(session.steps) for session in scored)
         parts += [
             _OTHERS.format(sessions=len(scored), sources=sources, steps=f"{number:,}"),
-            report.working_points([("with content", foreign), ("without content", foreign_stripped)], lambda run: run.session.source),
+            report.working_points(
+                [("with content", foreign), ("without results", foreign_unanswered), ("without content", foreign_stripped)],
+                lambda run: run.session.source,
+            ),
             _BY_SOURCE,
         ]
         for level in LEVELS[:2]:

@@ -1,24 +1,27 @@
 """Counts in which scenarios of the tune half findings are right and writes the counts into `detectors/calibration.py`.
 
 `python -m benchmarks.detection.calibrate` after any change of detectors or scenarios; `--check` only says whether the counts are
-still those. Sessions are watched with and without their content; a finding that comes out the same both times counts once.
+still those. Sessions are watched whole, without results of tools, and without content; a finding that comes out the same each time
+counts once.
 """
 
 import argparse
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import log
 from pathlib import Path
 from typing import Final
 
 from benchmarks.detection import corpus, running
-from benchmarks.detection.running import Run
+from benchmarks.detection.labelled import Labelled
+from benchmarks.detection.running import Fire, Run
 from benchmarks.detection.scoring import Judged, calibrate, judged
 from detectors import calibration
 
 Key = tuple[str, str, str]
+Watch = Callable[..., list[Run]]
 
 _FILE: Final = Path(calibration.__file__)
 _TABLE: Final = re.compile(r"(?<=\]\] = \{\n).*?(?=^\}$)", re.DOTALL | re.MULTILINE)
@@ -43,11 +46,20 @@ def unforeseen(findings: Sequence[Judged], prior: float) -> float:
     return statistics.fmean(losses)
 
 
-def both(whole: Sequence[Run], stripped: Iterable[Run]) -> list[Judged]:
-    """Findings with and without content, those that are the same both times once."""
-    known = {(run.session.id, fire) for run in whole for fire in run.fires}
-    rest = [Run(run.session, tuple(fire for fire in run.fires if (run.session.id, fire) not in known)) for run in stripped]
-    return judged([*whole, *rest])
+def together(*ways: Iterable[Run]) -> list[Judged]:
+    """Findings in the same sessions told in several ways, with and without content; those that are the same each time once."""
+    known: set[tuple[str, Fire]] = set()
+    runs = []
+    for way in ways:
+        fresh = [Run(run.session, tuple(fire for fire in run.fires if (run.session.id, fire) not in known)) for run in way]
+        known |= {(run.session.id, fire) for run in fresh for fire in run.fires}
+        runs += fresh
+    return judged(runs)
+
+
+def watched(sessions: Sequence[Labelled], watch: Watch = running.watch_all) -> tuple[list[Run], list[Run], list[Run]]:
+    """Runs sessions whole, without results of tools, and without content."""
+    return watch(sessions), watch([running.without_results(session) for session in sessions]), watch(sessions, strip=True)
 
 
 def main() -> int:
@@ -58,7 +70,7 @@ def main() -> int:
     halves = []
     for half in ("tune", "test"):
         sessions = [session for session in made if session.half == half]
-        halves.append(both(running.watch_all(sessions), running.watch_all(sessions, strip=True)))
+        halves.append(together(*watched(sessions)))
     counts = count(halves[0])
     text = _FILE.read_text(encoding="utf8")
     lines = [f'    ("{detector}", "{level}", "{evidence}"): {pair},\n' for (detector, level, evidence), pair in counts.items()]

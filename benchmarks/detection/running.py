@@ -10,7 +10,7 @@ from detectors import DETECTORS
 from detectors.base import Detector
 from detectors.calibration import level_of
 from detectors.host import DetectorHost
-from detectors.model import Finding, Severity, Step, Tick
+from detectors.model import Finding, Severity, Step, StepKind, Tick
 
 Level = Literal["warning", "critical", "halt"]
 LEVELS: Final[tuple[Level, ...]] = ("warning", "critical", "halt")
@@ -52,6 +52,12 @@ class Run(msgspec.Struct, frozen=True):
 def without_content(step: Step) -> Step:
     """The step as a sender tells it that keeps content to itself: names, outcomes, tokens and times."""
     return msgspec.structs.replace(step, arguments=None, result=None, input_text=None, output_text=None, asks=())
+
+
+def without_results(session: Labelled) -> Labelled:
+    """The session as a sender tells it that says what tools were asked, but not what they returned."""
+    steps = tuple(step if step.kind is StepKind.AGENT else msgspec.structs.replace(step, result=None) for step in session.steps)
+    return msgspec.structs.replace(session, steps=steps)
 
 
 def fire_of(finding: Finding, index: int) -> Fire:

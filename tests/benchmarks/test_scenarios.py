@@ -3,7 +3,8 @@
 import pytest
 
 from benchmarks.detection import corpus, front_door, report, running, together
-from benchmarks.detection.calibrate import both, count, unforeseen
+from benchmarks.detection.calibrate import count, unforeseen, watched
+from benchmarks.detection.calibrate import together as judged_together
 from benchmarks.detection.labelled import LOOPS, Labelled
 from benchmarks.detection.loops import POSITIVE
 from benchmarks.detection.scoring import Judged, calibrate, overall, upper_bound
@@ -99,7 +100,7 @@ def test_healthy_sessions_are_not_halted(made: list[Labelled]) -> None:
 
 def test_scores_mean_what_they_say(made: list[Labelled]) -> None:
     test = [session for session in made if session.half == "test"][::3]
-    findings = both(running.watch_all(test), running.watch_all(test, strip=True))
+    findings = judged_together(*watched(test))
     found = calibrate([(each.fire.score, each.right) for each in findings])
     assert found is not None
     assert found.ece <= 0.05

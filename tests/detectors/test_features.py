@@ -128,6 +128,11 @@ def test_a_result_of_no_bytes_is_empty_and_one_not_captured_is_like_no_other() -
     assert (again.same_call_as, again.same_result_as, again.same_outcome) == (1, 2, True)
 
 
+def test_what_an_agent_answers_does_not_show_that_results_of_tools_are_captured() -> None:
+    *_, last = observed(agent("writer", "Write.", "Written."), tool("draw", {"from": "urn"}, None), tool("draw", {"from": "urn"}, None))
+    assert (last.same_call_as, last.result_novelty) == (2, None)
+
+
 def test_an_error_s_message_does_not_show_that_results_are_captured() -> None:
     *_, last = observed(tool("sh", {"cmd": "make"}, None, error=True, error_message="failed"), tool("sh", {"cmd": "make"}, None))
     assert last.result_novelty is None
