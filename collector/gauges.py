@@ -42,6 +42,7 @@ def gauges(
             steps[kind] = max(steps.get(kind, 0), session.steps)
             duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
             context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
+    oldest_ns = control.outbox_oldest_ns()
     for finding in (*sessions.workflows.open(), *sessions.fleets.open()):
         kind = finding.agent_type
         findings[OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, policy.mode(finding.detector))] += 1
@@ -60,6 +61,7 @@ def gauges(
         halts={state.value: count for state, count in control.counts().items()},
         storage_bytes=storage_bytes,
         webhook_outbox=control.outbox_size(),
+        webhook_outbox_oldest_seconds=0.0 if oldest_ns is None else max(0.0, (now_ns - oldest_ns) / 1e9),
         watermark_lag_seconds=max(0.0, (now_ns - watermark_ns) / 1e9) if watermark_ns else None,
     )
 

@@ -216,6 +216,12 @@ class ControlStore:
         with self.database.reading() as c:
             return int(c.execute(f"SELECT count(*) FROM outbox WHERE state IN {OPEN}").fetchone()[0])  # noqa: S608 — a constant
 
+    def outbox_oldest_ns(self) -> int | None:
+        """Since when the oldest of them waits, in nanoseconds since the epoch. None: none waits."""
+        with self.database.reading() as c:
+            row = c.execute(f"SELECT min(created_ns) FROM outbox WHERE state IN {OPEN}").fetchone()  # noqa: S608 — a constant
+            return None if row[0] is None else int(row[0])
+
     def note(self, actor: str, action: str, *, now_ns: int, session: SessionKey | None = None, detail: dict[str, Any]) -> None:
         """Adds to the audit trail what has no row of its own, such as a request that was refused."""
         with self.database.transaction() as c:
