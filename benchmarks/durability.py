@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from benchmarks.load import Mix, Recycled, build
 from benchmarks.logs import LogRequest, LogSession
 from benchmarks.report import Cell, Table, progress
-from benchmarks.sending import Load, sender
+from benchmarks.sending import Load, Send, sender
 from benchmarks.service import Service
 from collector.store.duckdb import DuckDBStore
 from collector.store.partitions import opened
@@ -144,8 +144,8 @@ class _Senders:
                 self.items.append(item)
             self._deliver(send, item)
 
-    def _deliver(self, send: object, item: _Item) -> None:
-        if not callable(send) or self._stop.is_set():
+    def _deliver(self, send: Send, item: _Item) -> None:
+        if self._stop.is_set():
             return
         try:
             send(item.body)

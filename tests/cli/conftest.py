@@ -6,7 +6,7 @@ import pytest
 
 from collector.cli.main import main
 from tests.core.agents import agent, llm, loop, request, tool
-from tests.serving import Service, serving
+from tests.e2e.programs import Service
 
 
 class Ran(NamedTuple):
@@ -47,7 +47,7 @@ def overcurrent(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service that has seen a healthy session, one that loops, and two that share an id."""
-    with serving(tmp_path_factory.mktemp("cli") / "data") as running:
+    with Service(tmp_path_factory.mktemp("cli"), {}) as running:
         running.send(request(llm("a", session="healthy", agent="planner"), tool("b", "search", {"q": 1}, "found", session="healthy", at=2)))
         for made in loop("t", session="looping", rounds=12):
             running.send(request(made))

@@ -9,7 +9,7 @@ from collector.cli import main as entry
 from collector.web.schemas import FindingPage, Halt, SessionDetail, SessionPage
 from tests.core.agents import llm, request
 from tests.core.services import armed, core, drop
-from tests.serving import Service
+from tests.e2e.programs import Service
 
 from .conftest import Command
 

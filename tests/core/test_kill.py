@@ -6,10 +6,9 @@ from typing import Any
 
 import httpx2
 import pytest
-import yaml
 
 from collector.model import Request
-from tests.serving import Service, serving
+from tests.e2e.programs import Service
 
 from .test_restart import STORY
 
@@ -46,10 +45,8 @@ def _load(service: Service, requests: list[Request], acknowledged: list[int], fi
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_killed_while_agents_send_it_loses_nothing_and_halts_once(tmp_path: Path) -> None:
-    config = tmp_path / "overcurrent.yaml"
-    detectors = {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}}
-    config.write_text(yaml.safe_dump({"detectors": detectors}))
-    with serving(tmp_path / "whole", config=config) as service:
+    config = {"detectors": {"exact_loop": {"mode": "halt"}, "soft_loop": {"mode": "halt"}}}
+    with Service(tmp_path / "whole", config) as service:
         for sent in STORY:
             service.send(sent)
         expected = _came_to(service)
@@ -57,7 +54,7 @@ def test_killed_while_agents_send_it_loses_nothing_and_halts_once(tmp_path: Path
 
     sent = 0
     for after in (7, 16):
-        with serving(tmp_path / "killed", config=config) as service:
+        with Service(tmp_path / "killed", config) as service:
             acknowledged: list[int] = []
             # What was sent last before the kill is sent again: its answer may have been lost.
             loader = threading.Thread(target=_load, args=(service, STORY[: sent + 25], acknowledged, max(0, sent - 2)))
@@ -67,7 +64,7 @@ def test_killed_while_agents_send_it_loses_nothing_and_halts_once(tmp_path: Path
             service.kill()
             loader.join()
             sent = max([sent, *(place + 1 for place in acknowledged)])
-    with serving(tmp_path / "killed", config=config) as service:
+    with Service(tmp_path / "killed", config) as service:
         for late in STORY[max(0, sent - 2) :]:
             service.send(late)
         assert _came_to(service) == expected

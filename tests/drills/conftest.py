@@ -28,8 +28,7 @@ class Drilled(Service):
     """A service whose data may be elsewhere, and its senders."""
 
     def __init__(self, folder: Path, data_dir: Path, config: dict[str, Any]) -> None:
-        addresses = {"otlp_grpc": "127.0.0.1:0", "otlp_http": "127.0.0.1:0"}
-        super().__init__(folder, {**config, "receivers": {**addresses, **config.get("receivers", {})}})
+        super().__init__(folder, config)
         self.data_dir = data_dir
 
     def start(self, config: Mapping[str, Any] | None = None) -> None:
@@ -51,13 +50,6 @@ class Drilled(Service):
     def exact(self, *stories: Story) -> None:
         for told in stories:
             wait_for(f"{told.session} is exact", lambda told=told: self.holds(told))  # type: ignore[misc]
-
-    def kill(self) -> None:
-        """What a power cut does to the process."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(30)
-        self.process = None
 
 
 @pytest.fixture

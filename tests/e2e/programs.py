@@ -20,6 +20,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector.model import Request
 from tests.rules.programs import program
 
 T = TypeVar("T")
@@ -151,10 +152,10 @@ class Service(Program):
         file = self.folder / "overcurrent.yaml"
         file.touch(mode=0o600)
         everything = {
-            "receivers": {"otlp_grpc": self.grpc, "otlp_http": self.http},
             "web": {"listen": self.web},
             "storage": {"data_dir": str(self.data_dir)},
             **config,
+            "receivers": {"otlp_grpc": self.grpc, "otlp_http": self.http, **config.get("receivers", {})},
         }
         file.write_text(yaml.safe_dump(everything), encoding="utf8")
         return file
@@ -172,8 +173,20 @@ class Service(Program):
         addresses = dict(re.findall(r"^(OTLP/gRPC|OTLP/HTTP|API) +(?:http://)?([\d.]+:\d+)", said, re.MULTILINE))
         self.grpc, self.http, self.web = addresses["OTLP/gRPC"], addresses["OTLP/HTTP"], addresses["API"]
 
-    def get(self, path: str) -> Any:
-        response = self.client.get(f"{self.url}/api/v1/{path}")
+    def kill(self) -> None:
+        """What a power cut does to the process."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+        self.process = None
+
+    def send(self, request: Request) -> None:
+        """Returns when the service has acknowledged. Raises httpx2.HTTPError where it does not."""
+        headers = {"Content-Type": "application/x-protobuf"}
+        self.client.post(f"http://{self.http}/v1/{request.signal}", content=request.body, headers=headers).raise_for_status()
+
+    def get(self, path: str, **query: Any) -> Any:
+        response = self.client.get(f"{self.url}/api/v1/{path}", params=query)
         assert response.is_success, response.text
         return response.json()
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,7 +18,7 @@ from collector.errors import Internal, Malformed, StoreUnavailable
 from collector.model import Request
 from collector.receiver.translators import LARGE_BYTES, Translators
 from collector.translate import decode_translation, translate
-from tests.serving import serving
+from tests.e2e.programs import Service
 
 SPANS = 200
 
@@ -112,21 +113,21 @@ async def test_what_was_read_beside_it_is_read_again_by_itself_and_forgiven(tran
 
 @pytest.mark.slow
 def test_a_service_outlives_a_request_over_which_processes_die_and_counts_it(tmp_path: Path) -> None:
-    config = tmp_path / "overcurrent.yaml"
-    config.write_text("receivers: {translate_processes: 1}\n")
     deadly = large(20_000)
-    with serving(tmp_path / "data", config=config) as service:
+    with Service(tmp_path, {"receivers": {"translate_processes": 1}}) as service:
+        assert service.process is not None
         own = psutil.Process(service.process.pid)
         while not [process for process in own.children(recursive=True) if _reads(process, own.pid)]:
             service.send(large())
-        send = {"url": f"{service.otlp}/v1/traces", "content": deadly.body, "headers": {"Content-Type": "application/x-protobuf"}}
         with killing(own) as killed:
-            assert [service.http.post(**send).status_code for _ in range(3)] == [503, 500, 500]
+            for status in (503, 500, 500):
+                with pytest.raises(httpx2.HTTPStatusError) as refused:
+                    service.send(deadly)
+                assert refused.value.response.status_code == status
         assert len(killed) == 2
         service.send(large())
         assert service.get("sessions")["sessions"][0]["steps"] == SPANS
-        metrics = service.http.get(f"{service.url}/metrics").text
-        assert 'overcurrent_spans_rejected_total{reason="internal"} 2.0' in metrics
+        assert service.metric("overcurrent_spans_rejected_total", reason="internal") == 2
 
 
 @contextmanager
@@ -161,9 +162,8 @@ def _reads(process: psutil.Process, service: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["kill", "stop"])
 def test_no_process_outlives_the_service(tmp_path: Path, end: str) -> None:
-    config = tmp_path / "overcurrent.yaml"
-    config.write_text("receivers: {translate_processes: 2}\n")
-    with serving(tmp_path / "data", config=config) as service:
+    with Service(tmp_path, {"receivers": {"translate_processes": 2}}) as service:
+        assert service.process is not None
         own = psutil.Process(service.process.pid)
         deadline = time.monotonic() + 60
         while len(children := own.children(recursive=True)) < 3:
