@@ -72,7 +72,7 @@ class RunningService:
                 raise NotFound(f"cursor {cursor!r} is not one of ours; start without a cursor")
             after = (int(at), key)
         if since_ns is not None:
-            since_ns = min(since_ns, MAX_TIME)
+            since_ns = max(0, min(since_ns, MAX_TIME))
         self._ask(self._core.flush)
         keys = None
         if finding is not None:
@@ -176,7 +176,15 @@ class RunningService:
         known = self._ask(lambda: self._core.session(session)) if session is not None else None
         if known is not None and known.workflow_id is not None:
             shared = self._core.history.workflow_findings(known.key.tenant, known.workflow_id)
-            found = [*(f for f in shared if session in f.sessions and detector in {None, f.detector}), *found][:limit]
+            found += [
+                f
+                for f in shared
+                if session in f.sessions
+                and detector in {None, f.detector}
+                and severity in {None, f.severity}
+                and (since_ns is None or f.at_ns >= since_ns)
+            ]
+            found = sorted(found, key=lambda f: f.step_seq, reverse=True)[:limit]
         return found
 
     def halt_eligible(self, agent_type: str, detector: str) -> list[Finding]:

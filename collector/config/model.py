@@ -24,7 +24,6 @@ from collector.config.sections import (
     Gate,
     Prices,
     Receivers,
-    Runtime,
     Section,
     Security,
     Sessions,
@@ -219,13 +218,6 @@ class Config(Section):
     def detector(self, name: str) -> DetectorSettings:
         """Settings of one registered detector. Raises KeyError for another."""
         return self.detectors[name]
-
-    def runtime_for(self, agent_type: str) -> Runtime | None:
-        """The runtime that stops sessions of `agent_type`: the first that matches, None when none does."""
-        for runtime in self.actions.runtimes:
-            if any(fnmatchcase(agent_type, pattern) for pattern in runtime.agent_types):
-                return runtime
-        return None
 
     def with_changes(self, **sections: Any) -> "Config":
         """A checked copy with whole sections replaced; for tests and for arming a detector while running.

@@ -268,7 +268,7 @@ class Runtime(Section):
 class Actions(Section):
     """Whom to tell."""
 
-    runtimes: tuple[Runtime, ...] = Field(default=(), description="Runtimes that are told to stop sessions; the first that matches.")
+    runtimes: tuple[Runtime, ...] = Field(default=(), description="Runtimes that are told to stop sessions: each that matches.")
     alertmanager_url: Annotated[HttpUrl | None, NO_EFFECT_YET] = Field(
         default=None, description="Alertmanager to push per-session alerts to."
     )

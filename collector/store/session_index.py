@@ -44,6 +44,8 @@ class SessionIndex:
                     "INSERT OR REPLACE INTO merged_sessions VALUES (?, ?, ?)", (str(absorbed), absorbed.session_id, str(survivor))
                 )
                 connection.execute("DELETE FROM sessions WHERE key = ?", (str(absorbed),))
+                # One that was merged long ago and spoke again stands for itself: two that stand for each other would never end.
+                connection.execute("DELETE FROM merged_sessions WHERE absorbed = ?", (str(survivor),))
             connection.execute("UPDATE session_index_state SET seq = max(seq, ?)", (seq,))
 
     def get(self, key: SessionKey) -> Session | None:

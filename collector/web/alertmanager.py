@@ -35,14 +35,18 @@ class AlertOutcome(StrEnum):
     IGNORED = "ignored"
 
 
+Label = Annotated[str, Field(max_length=65_536)]
+"""With a bound, so that it is checked to be Unicode too: an escape of half a character is refused."""
+
+
 class Alert(BaseModel):
     """One alert of a notification. What it holds beside this is Alertmanager's business."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     status: Literal["firing", "resolved"]
-    labels: dict[str, str]
-    fingerprint: str = ""
+    labels: dict[Label, Label]
+    fingerprint: Label = ""
 
 
 class Notification(BaseModel):

@@ -39,11 +39,10 @@ def test_the_file_of_the_contract_loads() -> None:
     config = Config.load(GOOD / "contract.yaml", {})
     assert config.policy_for("research").budgets.fleet_usd_per_day == 200
     assert config.detector("soft_loop").params.max_novelty == 0.3  # type: ignore[attr-defined]
-    runtime = config.runtime_for("research")
-    assert runtime is not None
+    (runtime,) = config.actions.runtimes
+    assert runtime.agent_types == ("research",)
     assert runtime.secret is not None
     assert runtime.secret.get_secret_value() == "not-a-real-secret"
-    assert config.runtime_for("operational") is None
 
 
 @pytest.mark.parametrize("name", ["empty", "empty_sections"])
@@ -190,15 +189,6 @@ def test_built_in_agent_types_are_changed_key_by_key_and_removed_by_null(tmp_pat
     assert config.policy_for("research").budgets.session_usd == 9
     assert "operational" not in config.agent_types
     assert config.policy_for("conversational").budgets.turn_usd == Decimal("0.10")
-
-
-def test_runtimes_are_chosen_by_pattern_in_order(tmp_path: Path) -> None:
-    config = load(
-        "actions: {runtimes: [{agent_types: [res*], url: 'http://a', secret: x}, {url: 'https://b', secret: y}]}",
-        tmp_path,
-    )
-    urls = [runtime.url if (runtime := config.runtime_for(name)) else None for name in ("research", "other")]
-    assert urls == ["http://a", "https://b"]
 
 
 def test_the_fingerprint_names_the_policy_and_nothing_else(tmp_path: Path) -> None:

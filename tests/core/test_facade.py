@@ -150,6 +150,11 @@ def test_a_time_after_the_end_of_time_finds_nothing(running: Core, service: Runn
     assert service.findings(since_ns=253_402_300_799 * 10**9) == []
 
 
+def test_since_the_beginning_of_time_finds_everything(running: Core, service: RunningService) -> None:
+    running.process([request(llm("a", session="s"))])
+    assert [session.key for session in service.sessions(since_ns=-62_135_596_800 * 10**9)[0]] == [KEY]
+
+
 def test_steps_are_paged_by_number_and_shown_in_event_order(running: Core, service: RunningService) -> None:
     running.process([request(llm("late", session="s", at=50))])
     running.process([request(tool("early", "search", {"q": 1}, "x", session="s", at=1), llm("middle", session="s", at=20))])

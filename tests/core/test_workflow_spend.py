@@ -235,6 +235,12 @@ def test_a_workflow_is_shown_with_all_its_sessions(tmp_path: Path) -> None:
     assert [session.key.session_id for session in sessions] == [f"agent-{n}-session" for n in (1, 0, 3, 2)]
     assert (sum(session.cost_usd or 0 for session in sessions), budget) == (30 * CENTS, Decimal("5.00"))
     assert {finding.detector for finding in findings} == {"workflow_spend"}
+    (shared,) = findings
+    one = first.key
+    assert shared in service.findings(session=one, severity="critical", since_ns=shared.at_ns)
+    assert shared not in [*service.findings(session=one, severity="warning"), *service.findings(session=one, since_ns=shared.at_ns + 1)]
+    seqs = [finding.step_seq for finding in service.findings(session=one)]
+    assert seqs == sorted(seqs, reverse=True)
     with pytest.raises(NotFound):
         service.workflow("wf-nobody")
     drop(running)

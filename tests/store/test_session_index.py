@@ -54,6 +54,14 @@ def test_the_newest_row_of_a_session_counts_and_the_number_never_falls(index: Se
     assert index.seq == 9
 
 
+def test_of_two_sessions_that_took_each_other_over_the_later_survivor_stands(index: SessionIndex) -> None:
+    index.write([(session("a"), 0), (session("b"), 0)], {key("a"): key("b")}, 1)
+    assert (index.survivor(key("a")), index.survivor(key("b"))) == (key("b"), None)
+    index.write([(session("a"), 0)], {key("b"): key("a")}, 2)
+    assert (index.survivor(key("a")), index.survivor(key("b"))) == (None, key("a"))
+    assert (index.get(key("a")) is None, index.get(key("b")) is None) == (False, True)
+
+
 def test_pages_hold_every_session_once_newest_first(index: SessionIndex) -> None:
     index.write([(session(f"s{n:02}", at=n // 4), 0) for n in range(23)], {}, 1)
     seen: list[str] = []

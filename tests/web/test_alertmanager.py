@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import httpx2
@@ -129,6 +130,14 @@ async def test_no_alerts_is_no_mistake(client: httpx2.AsyncClient) -> None:
 )
 async def test_another_format_is_refused(client: httpx2.AsyncClient, armed: FakeService, body: object) -> None:
     answer = await client.post("/api/v1/alertmanager", json=body)
+    assert answer.status_code == 400
+    assert armed.requests() == []
+
+
+@pytest.mark.parametrize("where", ["alertname", "detector", "agent_type", "scope"])
+async def test_half_a_character_is_refused(client: httpx2.AsyncClient, armed: FakeService, where: str) -> None:
+    body = json.dumps(notification(alert(**{where: "\ud800"})))
+    answer = await client.post("/api/v1/alertmanager", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert armed.requests() == []
 
