@@ -81,6 +81,8 @@ class Assembler(Counting):
             return
         if fragment.parts:
             session = self.survivor(session)
+        if explicit is not None and session != self._heard_of:
+            self._hear_of(session)
         if trace is not None and (trace.linkers or session not in trace.sessions):
             session = self._touch(trace, session, fragment.at_ns)
         if fragment.joins:
@@ -228,6 +230,8 @@ class Assembler(Counting):
 
     def _restore_step(self, step: Step) -> None:
         session = self.survivor(step.session)
+        if session.session_id != step.trace_id:
+            self._workflows.heard_of(session)
         trace = self._traces.of(session.tenant, step.trace_id) if step.trace_id else None
         self._steps.set(step.seq, step)
         if trace is not None:

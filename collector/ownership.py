@@ -20,6 +20,8 @@ class Ownership:
         self._joins: Recent[int, SessionKey] = Recent(limits.ids)
         """By hashes of tenant and tool-call id the session that it was heard of in last."""
         self._workflows = Workflows(limits.ids, self._connected)
+        self._heard_of: SessionKey | None = None
+        """The session that bears an id of its own and was heard of last."""
         self._out: dict[int, Event] = {}
 
     @property
@@ -143,6 +145,13 @@ class Ownership:
             return owner
         self._workflows.connect(owner, session)
         return session
+
+    def _hear_of(self, session: SessionKey) -> None:
+        """Notes that the session exists, and connects it with one that named it: a sub-agent's names its parent's."""
+        self._heard_of = session
+        other = self._workflows.heard_of(session)
+        if other is not None:
+            self._workflows.connect(self.survivor(other), session)
 
     def _identify(self, session: SessionKey, conversation_id: str) -> None:
         """Notes a further name of the session; sessions of one name are one piece of work."""

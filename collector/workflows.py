@@ -23,6 +23,8 @@ class Workflows:
         """The same the other way round; of each workflow in the order in which its sessions joined."""
         self._first: Recent[tuple[str, str], SessionKey] = Recent(limit)
         """By tenant and conversation id the first session that was known by it."""
+        self._own: Recent[SessionKey, bool] = Recent(limit)
+        """Sessions that were heard of, which others may name as the one that handed over to them."""
         self._named: Recent[int, bool] = Recent(limit)
         """Sessions with a conversation id that they are known by, as hashes."""
 
@@ -47,9 +49,20 @@ class Workflows:
             return False, None
         self._named.set(pair, value=True)
         key = (session.tenant, name)
-        first = self._first.get(key) or session
+        first = self._first.get(key)
+        if first is None:
+            bears_it = SessionKey(session.tenant, session.namespace, name)
+            first = bears_it if self._own.get(bears_it) else session
         self._first.set(key, first)
         return True, first if first != session else None
+
+    def heard_of(self, session: SessionKey) -> SessionKey | None:
+        """Notes that there is a session of this id. Returns the first session that named it before, if there is one."""
+        if self._own.get(session):
+            return None
+        self._own.set(session, value=True)
+        first = self._first.get((session.tenant, session.session_id))
+        return first if first != session else None
 
     def merge(self, survivor: SessionKey, absorbed: SessionKey) -> None:
         """Hands the workflow of `absorbed` on; where both have one, the two are connected."""

@@ -147,6 +147,43 @@ def test_sessions_of_one_conversation_id_are_one_workflow() -> None:
     assert sum(isinstance(event, Identified) for event in run.events) == 3
 
 
+def chats() -> list[Made]:
+    """A chat, and the one of a sub-agent it handed over to, in a trace of its own: it names the first."""
+    where: dict[str, Any] = {"service": "copilot-chat"}
+    first = agent("chat", "copilot", trace="t1", session="chat-first", **where)
+    second = agent("sub-agent", "search", trace="t2", session="chat-second", at=5, **where)
+    second.attributes["copilot_chat.parent_chat_session_id"] = "chat-first"
+    return [first, second]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_session_that_names_its_parents_is_of_the_same_workflow(turned: bool) -> None:
+    run = Run().send_each(*(reversed(chats()) if turned else chats()))
+    sessions = run.by_id()
+    assert sessions.keys() == {"chat-first", "chat-second"}
+    assert len({session.workflow_id for session in sessions.values()} - {None}) == 1
+
+
+def test_the_parent_is_known_after_a_restart(tmp_path: Path) -> None:
+    first, second = chats()
+    running = core(tmp_path)
+    running.process([request(first, arrival_ns=first.end_ns)])
+    drop(running)
+    running = core(tmp_path)
+    running.process([request(second, arrival_ns=second.end_ns)])
+    joined = [
+        event for key in running.store.sessions_after(0) for event in running.history.events(key) if isinstance(event, WorkflowJoined)
+    ]
+    assert {event.session.session_id for event in joined} == {"chat-first", "chat-second"}
+    drop(running)
+
+
+def test_the_same_id_in_another_namespace_is_no_parent() -> None:
+    first, second = chats()
+    run = Run().send_each(first, second._replace(namespace="elsewhere"))
+    assert {session.workflow_id for session in run.by_id().values()} == {None}
+
+
 def everything(running: Core, story: list[Made], *, since: int = 0, until: int | None = None) -> None:
     for made in story[since:until]:
         running.process([request(made, arrival_ns=made.end_ns)])
