@@ -1,6 +1,6 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import httpx2
 import pytest
@@ -48,22 +48,49 @@ def tokens() -> list[Token]:
     ]
 
 
-@pytest.fixture
-def app(service: FakeService, audit: FakeAudit, authority: Authority) -> ASGIApp:
+class Lent:
+    """Stands for what each test brings: making an application takes longer than asking it."""
+
+    def __init__(self) -> None:
+        self.behind: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)
+
+
+class Lending(NamedTuple):
+    """One application for all tests, and what stands behind it."""
+
+    app: ASGIApp
+    service: Lent
+    authority: Lent
+    audit: Lent
+
+
+@pytest.fixture(scope="session")
+def lending() -> Lending:
     def metrics(accept: str | None) -> tuple[bytes, str]:
         kind = "application/openmetrics-text" if "openmetrics" in (accept or "") else "text/plain"
         return METRICS, f"{kind}; charset=utf-8"
 
-    return create_app(
-        service,
-        authority=authority,
-        audit=audit,
+    service, authority, audit = Lent(), Lent(), Lent()
+    made: Any = create_app(
+        cast("Any", service),
+        authority=cast("Any", authority),
+        audit=cast("Any", audit),
         metrics=metrics,
         version="1.2.3",
         bound=[Address("127.0.0.1", 4319)],
         clock_ns=lambda: AT_NS,
         body_limit=100_000,
     )
+    return Lending(made, service, authority, audit)
+
+
+@pytest.fixture
+def app(lending: Lending, service: FakeService, audit: FakeAudit, authority: Authority) -> ASGIApp:
+    lending.service.behind, lending.audit.behind, lending.authority.behind = service, audit, authority
+    return lending.app
 
 
 @asynccontextmanager
