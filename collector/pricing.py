@@ -175,6 +175,9 @@ class Prices:
         """Entries that may be meant by `name`, the surest first."""
         prefix, _, rest = name.partition("/")
         hints: list[tuple[str | None, str]] = [(prefix, rest)] if rest else []
+        if _HOSTED.match(name):
+            # As Amazon names models of others; in most of its regions they are dearer than at their own vendor's.
+            hints.append(("aws", name))
         hints += [(None, name), (provider or None, name)]
         for hint, ref in hints:
             owner = self._owner(ref) if hint is None else data_snapshot.find_provider_by_id(self._snapshot.providers, hint)

@@ -107,6 +107,15 @@ def test_a_cloud_that_names_the_model_its_own_way() -> None:
     assert prices.context_window(None, "models/gemini-2.5-pro") == 1_048_576
 
 
+@pytest.mark.parametrize("provider", [None, "strands-agents", "aws.bedrock", "langchain"])
+def test_a_model_named_as_amazon_names_it_costs_what_amazon_takes(provider: str | None) -> None:
+    # Haiku 4.5 on Bedrock: 1 in from the global endpoint, as at Anthropic's; 1.10 from those of regions.
+    told: dict[str, Any] = {"input_tokens": 1_000_000, "output_tokens": 0}
+    assert usd(provider, "us.anthropic.claude-haiku-4-5-20251001-v1:0", **told) == Decimal("1.1")
+    assert usd(provider, "global.anthropic.claude-haiku-4-5-20251001-v1:0", **told) == Decimal(1)
+    assert usd(provider, "claude-haiku-4-5-20251001", **told) == Decimal(1)
+
+
 def test_a_price_changes_on_its_day() -> None:
     # Sonnet 4.6 has no dearer tier for long contexts from 13 March 2026 on.
     before, after = (int(dt.datetime(2026, 3, day, tzinfo=dt.UTC).timestamp()) * 10**9 for day in (12, 13))
