@@ -114,7 +114,7 @@ class Core:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="overcurrent-writer")
         made = self._assembler()
         self.pipeline = Pipeline(
-            store=self.store, assembler=made, sessions=sessions, observer=self, recover=self._assembler, writer=self._writer
+            store=self.store, assembler=made, sessions=sessions, observer=self, recover=self._recovered, writer=self._writer
         )
         self._only_read = only_read
         sessions.now_ns = self._told_ns
@@ -131,11 +131,17 @@ class Core:
     # Start and restart
 
     def _assembler(self) -> Assembler:
+        self.store.recover()  # after a failed commit nothing is written before it is read
         assembler = Assembler(price=self.prices.charge, first_seq=max(self.store.last_seq(), self.index.seq) + 1)
         tail = self.store.tail(RESTORED_EVENTS)
         assembler.restore(tail, self.store.parents(RESTORED_EVENTS), waiting_for_spans(self.store))
         self._tail = tail
         self._told_ns = max((event.at_ns for event in tail if isinstance(event, Tick)), default=0)
+        return assembler
+
+    def _recovered(self) -> Assembler:
+        assembler = self._assembler()
+        self._tail = []
         return assembler
 
     def _catch_up(self) -> None:

@@ -44,7 +44,7 @@ class _Incoming:
 class DuckDBStore:
     """A DuckDB file and a folder of partitions beside it.
 
-    `append`, `append_findings` and `expire` belong to one thread; every other method is safe from any.
+    `append`, `append_findings`, `expire` and `recover` belong to one thread; every other method is safe from any.
     """
 
     def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
@@ -107,12 +107,15 @@ class DuckDBStore:
                 self._partitions.roll()
                 self._packer = Packer()
             self._insert(commit)
+        except StoreUnavailable:
+            self.recover()
+            raise
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             raise self._refused(error) from None
 
     def _refused(self, error: Exception) -> Exception:
         """Leaves the store as it was before the transaction; returns what to raise."""
-        self._recover()
+        self.recover()
         if isinstance(error, _UNSTORABLE):  # what DuckDB says of a value quotes it
             return ValueError(f"{self._path}: a row cannot be stored as it is ({type(error).__name__})")
         return StoreUnavailable(f"{self._path}: nothing was stored: {_first_line(error)}")
@@ -152,8 +155,8 @@ class DuckDBStore:
             raise self._refused(error) from None
         self._emission += len(found)
 
-    def _recover(self) -> None:
-        """Rolls back; after an error that invalidated a database, opens the files anew."""
+    def recover(self) -> None:
+        """Rolls back; after an error that invalidated a database, opens the files anew, or leaves that to the next call."""
         with contextlib.suppress(duckdb.Error):  # no transaction is open where a failed COMMIT closed it
             self._connection.execute("ROLLBACK")
         try:
@@ -166,7 +169,7 @@ class DuckDBStore:
                 try:
                     self._connection, self._partitions, self._packer = self._open()
                 except StoreUnavailable:
-                    # The next write tries again; until then every call answers StoreUnavailable.
+                    # Until then every other call answers StoreUnavailable.
                     self._connection = duckdb.connect(":memory:")
                     self._connection.close()
 
@@ -315,7 +318,7 @@ class DuckDBStore:
                 for partition in self._partitions.held[:count]:
                     gone += self._drop(partition)
         except (duckdb.Error, OSError) as error:
-            self._recover()
+            self.recover()
             raise StoreUnavailable(f"{self._path}: old data was not let go: {_first_line(error)}") from error
         return gone
 

@@ -15,6 +15,7 @@ from collector.errors import StoreUnavailable
 from collector.model import Request, SessionState, Verb
 from collector.session_sums import steps_of
 from collector.store.base import Commit, FindingQuery
+from collector.store.duckdb import DuckDBStore
 from detectors.model import Halted, SessionKey, StepKind
 
 from .agents import START_NS, Made, agent, content_log, llm, loop, plumbing, request, tool
@@ -346,6 +347,22 @@ def test_a_halt_that_the_telemetry_store_refuses_is_sent_all_the_same_and_record
     session = running.session(KEY)
     assert session is not None
     assert (session.state, session.generation) == (SessionState.HALTING, 1)
+
+
+def test_a_telemetry_store_that_could_not_be_opened_again_at_once_is_later(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.process([request(llm("a", session="s"))])
+
+    def refuse(_store: DuckDBStore) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBStore, "_open", refuse)
+        running.store._connection.close()  # as DuckDB does itself after a fatal error
+        for _ in range(2):
+            assert isinstance(running.process([request(llm("b", session="s"))])[0], StoreUnavailable)
+    assert not isinstance(running.process([request(llm("b", session="s"))])[0], StoreUnavailable)
+    assert running.not_ready() == []
+    assert len(steps_of(running.history.events(KEY))) == 2
 
 
 def test_a_shadow_service_halts_nothing(tmp_path: Path) -> None:

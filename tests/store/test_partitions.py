@@ -159,6 +159,22 @@ def test_each_day_has_a_file_and_questions_span_them(tmp_path: Path) -> None:
         assert connection.execute("SELECT sum(steps) FROM blocks").fetchall() == [(4,)]
 
 
+def test_a_day_that_ends_while_the_files_are_shut_begins_when_they_open(store: DuckDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_store: DuckDBStore) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    store.append(commit(1, step(1)))
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBStore, "_open", refuse)
+        store._connection.close()  # as DuckDB does itself after a fatal error
+        with pytest.raises(StoreUnavailable):
+            store.append(commit(2, step(2)))
+    with pytest.raises(StoreUnavailable):
+        store.append(commit(2, step(2), arrival_ns=NOW_NS + DAY_NS))
+    store.append(commit(2, step(2), arrival_ns=NOW_NS + DAY_NS))
+    assert [event.seq for event in store.events([key("s")])] == [1, 2]
+
+
 def test_retention_by_bytes_gives_space_back(tmp_path: Path) -> None:
     store = DuckDBStore(tmp_path / "telemetry.duckdb")
     for day in range(6):
