@@ -129,12 +129,12 @@ class Prices:
         return self._find(provider, model).context_window if model else None
 
     def charge(self, step: Step) -> Charge:
-        """What the model call costs by the table, and the context window of its model."""
+        """What the model call costs by the table, which has list prices only, and the context window of its model."""
         model, input_tokens, output_tokens = step.model, step.input_tokens, step.output_tokens
         if not model:
             return None, _UNMETERED, None
         found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
-        if input_tokens is None or output_tokens is None or not found.rates:
+        if input_tokens is None or output_tokens is None or not found.rates or step.service_tier is not None:
             return None, _UNMETERED, found.context_window
         by = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
         tokens = Tokens(

@@ -100,7 +100,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
 
     `seq` is the commit sequence number; it never changes and totally orders the stream. `session` is the session the
     step was recorded under; after `SessionsMerged` it belongs to the survivor.
-
     Like everything recorded it is a tree, so the garbage collector need not look at it (`gc=False`): it would look at each that is kept.
     """
 
@@ -135,8 +134,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
     output_audio_tokens: int | None = None
     cost_usd: Decimal | None = None
     cost_basis: CostBasis | None = None
+    service_tier: str | None = None
+    """Where it is none of those that list prices are for: `priority`, `flex`, `batch`, `fast`."""
     context_window: int | None = None
-    """Tokens that fit the model."""
     finish_reasons: tuple[str, ...] = ()
     asks: tuple[ToolAsk, ...] = ()
     """Tool calls the model asked for."""

@@ -4,6 +4,7 @@ import re
 from typing import Any, ClassVar, Final
 
 from collector.dialects.base import Fragment, ToolAnswer
+from collector.dialects.genai_keys import other_tier
 from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
 from collector.dialects.values import answer, as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -174,6 +175,7 @@ def _call(attributes: Attributes) -> dict[str, Any]:
         "model": model,
         "response_id": first_id(attributes, "request_id"),
         "finish_reasons": as_texts(first(attributes, "gen_ai.response.finish_reasons", "stop_reason")),
+        "service_tier": other_tier(attributes.get("speed")),
         **_usage(attributes)._asdict(),
     }
 

@@ -13,6 +13,15 @@ _REMEMBERED_CHARS: Final = 200_000
 """Longer tool definitions are read each time: what is remembered stays below 64 times this."""
 
 
+_TIERS: Final = (
+    "openai.response.service_tier",
+    "gen_ai.openai.response.service_tier",
+    "gen_ai.response.service_tier",
+    "anthropic.response.service_tier",
+)
+_USUAL: Final = frozenset({"default", "standard", "normal", "auto"})
+
+
 _READ: Final = (
     "gen_ai.usage.cache_read.input_tokens",
     "gen_ai.usage.cache_read_input_tokens",
@@ -78,6 +87,17 @@ def usage(attributes: Attributes) -> Usage:
         if count is not None:
             parts[_PARTS[key][1]] = count
     return inclusive(told, said, **parts)
+
+
+def other_tier(name: Any) -> str | None:
+    """The service tier, where it is not the one that list prices are for."""
+    tier = as_id(name)
+    return None if tier is None or tier.lower() in _USUAL else tier
+
+
+def service_tier(attributes: Attributes) -> str | None:
+    """The tier at which a call was served, where the attributes name another than the usual."""
+    return next((tier for key in _TIERS if (tier := other_tier(attributes.get(key))) is not None), None)
 
 
 def provider(attributes: Attributes) -> str | None:

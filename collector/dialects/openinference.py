@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 from collector.dialects import messages
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.envelopes import tool_arguments, tool_outcome
+from collector.dialects.genai_keys import other_tier
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_kind
 from collector.dialects.usage_json import written
@@ -25,6 +26,7 @@ from collector.dialects.values import (
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind, ToolAsk
 
+_TIER: Final = re.compile(r'"service_tier": ?"(\w+)"')
 _KIND: Final = "openinference.span.kind"
 _KINDS: Final = {
     "LLM": StepKind.LLM,
@@ -113,6 +115,7 @@ class OpenInference:
                 provider=as_text(first(attributes, "llm.provider", "llm.system")),
                 response_id=response_id,
                 finish_reasons=reasons,
+                service_tier=_tier(attributes),
             ),
             session_id=session,
             conversation_ids=conversations,
@@ -219,6 +222,13 @@ def _usage(attributes: Attributes) -> Usage:
         input_audio=first_int(attributes, "llm.token_count.prompt_details.audio"),
         output_audio=first_int(attributes, "llm.token_count.completion_details.audio"),
     )
+
+
+def _tier(attributes: Attributes) -> str | None:
+    """The tier in the vendor's response, which is kept as sent; in what was said its quotes are escaped."""
+    text = attributes.get("output.value")
+    found = _TIER.search(text) if isinstance(text, str) else None
+    return other_tier(found[1]) if found is not None else None
 
 
 def _lasting(attributes: Attributes) -> int | None:

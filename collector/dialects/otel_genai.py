@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
-from collector.dialects.genai_keys import conversation_of, provider, tool_schemas, usage
+from collector.dialects.genai_keys import conversation_of, provider, service_tier, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
 from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, model_call, step, step_of, tool_kind
 from collector.dialects.values import (
@@ -120,6 +120,10 @@ class OtelGenAI:
         """Vendor of the model."""
         return provider(attributes)
 
+    def service_tier(self, attributes: Attributes) -> str | None:
+        """At which tier the call was served, if not at the usual."""
+        return service_tier(attributes)
+
     def content(self, span: Span) -> Exchange:
         """What was said in a model call: from attributes, else from the details event, else from one event per message."""
         attributes = span.attributes
@@ -161,6 +165,7 @@ class OtelGenAI:
                 provider=self.provider(attributes),
                 response_id=response_id,
                 finish_reasons=as_texts(reasons),
+                service_tier=self.service_tier(attributes),
             ),
             session_id=session,
             conversation_ids=conversations,
@@ -324,6 +329,7 @@ _SUPPLEMENTED: Final = (
     "cache_write_1h_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
+    "service_tier",
     "finish_reasons",
     "input_text",
     "output_text",

@@ -152,6 +152,11 @@ UNKNOWN: Final = (
         "whether for five minutes or an hour is told by few; else it is priced as five minutes, the default, and `estimated`",
     ),
     Unknown(
+        "Any, at a service tier such as priority, flex, batch or fast",
+        "the price",
+        "only list prices are known: a call that tells its tier is unmetered; of one that does not, the usual is taken to be meant",
+    ),
+    Unknown(
         "Any, where audio is heard or spoken",
         "the price of audio",
         "few count audio; else it is priced as text. Where it is counted but has no price, or is partly cached: unmetered",

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
 from collector.dialects.base import Fragment
-from collector.dialects.genai_keys import provider, usage
+from collector.dialects.genai_keys import other_tier, provider, usage
 from collector.dialects.messages import Exchange
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Usage, inclusive
@@ -102,6 +102,12 @@ class VercelAI(OtelGenAI):
         if reasoning is None:
             reasoning = known.reasoning_tokens if known.reasoning_tokens is not None else as_int(own.get("reasoningTokens"))
         return inclusive(told, said, read=read, write=write, reasoning=reasoning, write_1h=written(raw))
+
+    def service_tier(self, attributes: Attributes) -> str | None:
+        vendor = next(iter(as_dict(attributes.get("ai.response.providerMetadata")).values()), None)
+        own = vendor if isinstance(vendor, dict) else {}
+        told = other_tier(own.get("serviceTier")) or other_tier(as_dict(own.get("usage")).get("service_tier"))
+        return told or super().service_tier(attributes)
 
     def content(self, span: Span) -> Exchange:
         attributes = span.attributes

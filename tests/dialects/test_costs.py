@@ -2,6 +2,7 @@
 
 The figures are those of the vendors' price lists of November 2025, in US dollars per million tokens.
 """
+# ruff: noqa: E501 - one row of a table a line
 
 from collections import Counter
 from decimal import Decimal
@@ -96,6 +97,41 @@ def test_claude_code_says_in_its_records_what_is_kept_for_an_hour() -> None:
     assert costs[0][:2] == (Decimal("0.0111"), CostBasis.COMPUTED)
     # Earlier releases do not say for how long: an hour might have cost more.
     assert costs[1][:2] == (Decimal("0.01035"), CostBasis.ESTIMATED)
+
+
+CALLED: dict[str, Any] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4.1",
+    "gen_ai.usage.input_tokens": 10,
+    "gen_ai.usage.output_tokens": 1,
+}
+AI: dict[str, Any] = {"ai.operationId": "ai.generateText.doGenerate", **CALLED}
+OI: dict[str, Any] = {
+    "openinference.span.kind": "LLM",
+    "llm.model_name": "gpt-4.1",
+    "llm.token_count.prompt": 10,
+    "llm.token_count.completion": 1,
+}
+TIERS = [
+    made(CALLED | {"openai.response.service_tier": "{}"}),
+    made(CALLED | {"gen_ai.openai.response.service_tier": "{}"}, scope="litellm"),
+    made(AI | {"ai.response.providerMetadata": '{{"openai": {{"serviceTier": "{}"}}}}'}, scope="ai"),
+    made(AI | {"ai.response.providerMetadata": '{{"anthropic": {{"usage": {{"service_tier": "{}"}}}}}}'}, scope="ai"),
+    made(OI | {"output.value": '{{"choices": [], "service_tier": "{}"}}'}, scope="openinference.instrumentation.openai"),
+    made({"model": "claude-haiku-4-5", "input_tokens": 10, "output_tokens": 1, "speed": "{}"}, name="claude_code.llm_request", scope="com.anthropic.claude_code.tracing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("span", TIERS, ids=lambda span: span.scope_name or "conventions")
+def test_a_call_at_another_tier_than_list_prices_are_for_has_no_price(span: Any) -> None:
+    def at(tier: str) -> Step:
+        texts = {key: value.format(tier) if isinstance(value, str) else value for key, value in span.attributes.items()}
+        return step(made(texts, name=span.name, scope=span.scope_name))
+
+    for tier in ("default", "standard"):
+        assert Prices().charge(at(tier))[1] is CostBasis.COMPUTED
+    for tier in ("priority", "flex", "fast"):
+        assert Prices().charge(at(tier))[:2] == (None, CostBasis.UNMETERED)
 
 
 def test_rows_say_which_classes_they_price() -> None:
