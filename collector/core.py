@@ -166,9 +166,7 @@ class Core:
         for finding in self.store.findings(FindingQuery(severity="critical", limit=RESTORED_SESSIONS)):
             if finding.step_seq > seq and self.sessions.workflows.stands(finding):
                 self.halting.enforce(finding, again=True)
-        for live in list(self.sessions.live.values()):
-            for finding in live.open_findings.values():
-                self.halting.enforce(finding)
+        self._enforce_open()
         for halt in self.control.active_all():
             session = self.session(halt.session)
             if session is None or not session.state.sticky:
@@ -180,6 +178,16 @@ class Core:
                 if generation > held.generation and self.control.active(held.key) is None:
                     self.halting.record_halt(held.key, generation, Verb.RELEASE, None)
         self.flush()
+
+    def _enforce_open(self) -> None:
+        """Halts follow recent merges, and what is open is decided on anew. Raises StoreUnavailable."""
+        for absorbed, survivor in list(self.sessions.merged.items()):
+            self.halting.follow(absorbed, survivor)
+        for live in list(self.sessions.live.values()):
+            for finding in list(live.open_findings.values()):
+                self.halting.enforce(finding)
+        for finding in list(self.sessions.workflows.open()):
+            self.halting.enforce(finding, again=True)
 
     def _known(self, keys: Sequence[SessionKey]) -> set[SessionKey]:
         known = {key for key in keys if key in self.sessions.residence.evicted}
@@ -274,6 +282,9 @@ class Core:
 
     def _write_down(self, _: int) -> None:
         self.halting.act()
+        if self.halting.missed and not self.halting.owes:
+            self._enforce_open()
+            self.halting.missed = False
         self.flush()
         if self.readiness.failing(CONTROL) and not self.halting.owes:
             self.index.write((), {}, self.pipeline.committed_seq)  # nothing may have had to be written

@@ -15,7 +15,7 @@ from collector.enforcement.control import ControlStore
 from collector.enforcement.rows import as_subject
 from collector.errors import OvercurrentError, StoreUnavailable
 from collector.model import Halt, Session, Verb
-from collector.policy import GRACE_STEPS, decide
+from collector.policy import GRACE_STEPS, decide, may_interfere
 from collector.readiness import CONTROL, Readiness
 from collector.session_policy import ConfiguredPolicy
 from collector.telemetry import Telemetry
@@ -24,7 +24,7 @@ from detectors.model import Event, Finding, Halted, Released, SessionKey, Sessio
 logger = logging.getLogger(__name__)
 
 _OWED: Final = 10_000
-"""Findings and merges that may wait for a control store that refuses."""
+"""Merges, and findings that may halt, that may wait for a control store that refuses."""
 
 
 class Halting:
@@ -53,7 +53,9 @@ class Halting:
         self._session = session
         self._record = record
         self._clock_ns = clock_ns
-        self._owed: deque[Finding | SessionsMerged] = deque(maxlen=_OWED)
+        self._owed: deque[Finding | SessionsMerged] = deque()
+        self.missed = False
+        """More was owed than may wait: once the control store works, recent merges and what is open are to be looked through."""
 
     @property
     def owes(self) -> bool:
@@ -61,8 +63,16 @@ class Halting:
         return bool(self._owed)
 
     def owe(self, asked: Sequence[Finding | SessionsMerged]) -> None:
-        """Takes what `act` is to do, in this order."""
-        self._owed += asked
+        """Takes what `act` is to do, in this order. Of too much merges are let go of first, then the oldest: see `missed`."""
+        wanted = [one for one in asked if isinstance(one, SessionsMerged) or may_interfere(one)]
+        if len(self._owed) + len(wanted) > _OWED:
+            if not self.missed:
+                logger.error("%d merges and halts wait for the control store already: the oldest are forgotten", len(self._owed))
+            self.missed = True
+            kept = [one for one in (*self._owed, *wanted) if not isinstance(one, SessionsMerged)]
+            self._owed = deque(kept[-_OWED:])
+            return
+        self._owed += wanted
 
     def runtimes(self) -> list[Runtime]:
         return [

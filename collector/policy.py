@@ -83,6 +83,11 @@ def effective_mode(finding: Finding, mode: Mode, budgets_mode: BudgetsMode) -> M
     return budgets_mode if finding.halt_reason in BUDGET_REASONS else mode
 
 
+def may_interfere(finding: Finding) -> bool:
+    """Whether a mode could lead to more than an alert about it."""
+    return _verdict(finding, "halt", None)[0].verb is not None
+
+
 def decide(finding: Finding, *, mode: Mode, budgets_mode: BudgetsMode = "shadow", active: Verb | None = None) -> Decision:
     """Decides about one emission of a finding. `active` is the halt or pause that already holds its session."""
     governing = effective_mode(finding, mode, budgets_mode)

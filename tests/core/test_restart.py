@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from collector import halting
 from collector.config import Config
 from collector.core import Core
 from collector.errors import StoreUnavailable
@@ -322,6 +323,24 @@ def test_what_the_control_store_refused_is_done_when_it_answers_again(running: C
     assert running.control.halts(KEY) == []
     running.tick()
     assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
+
+
+def test_halts_that_waited_in_vain_are_made_up_for(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_named: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(halting, "_OWED", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(running.control, "request_halt", refuse)
+        for made in loop("t", session="s", rounds=12):
+            running.process([request(made)])
+        for name in "xyz":  # three sessions learn their names late, which is owed too
+            running.process([request(llm(f"{name} a", trace=name, parent=f"{name} r"))])
+            running.process([request(agent(f"{name} r", trace=name, session=name))])
+    running.tick()
+    assert running.not_ready() == []
+    assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
+    assert not running.halting.missed
 
 
 def test_a_halt_that_the_telemetry_store_refuses_is_sent_all_the_same_and_recorded_later(
