@@ -166,14 +166,15 @@ class App:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        if not await asyncio.to_thread(self.admission.drain_and_stop, STOP_S):
+        drained = await asyncio.to_thread(self.admission.drain_and_stop, STOP_S)
+        if not drained:
             logger.warning("stopped before the queue was empty; its senders were told to retry")
         await asyncio.to_thread(self._translators.close)
         for outbox in self._outboxes:
             await outbox.stop()
         for action in self._actions:
             await action.aclose()
-        self.core.close()
+        self.core.close(at_rest=drained)
 
 
 def collect_rarely() -> None:

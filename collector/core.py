@@ -193,10 +193,11 @@ class Core:
         known = {key for key in keys if key in self.sessions.residence.evicted}
         return known | self.index.known([key for key in keys if key not in known])
 
-    def close(self) -> None:
-        """Writes what is pending and closes both stores."""
+    def close(self, *, at_rest: bool = True) -> None:
+        """Writes what is pending, unless the ingest thread is still at work, and closes both stores."""
         try:
-            self.flush()
+            if at_rest:
+                self.flush()
         except StoreUnavailable as error:
             logger.error("the session index was not written, the next start repairs it: %s", error.message)  # noqa: TRY400
         self._writer.shutdown()
