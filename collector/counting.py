@@ -171,11 +171,9 @@ class Counting(Ownership):
     def _unwrapped(self, trace: Trace, info: SpanInfo, step: Step) -> list[tuple[SpanInfo, Step | None]]:
         """Takes back, before the step is told, spans above that were taken for steps and only wrap it. Returns them and what they say."""
         found: list[tuple[SpanInfo, Step | None]] = []
-        parent = info.parent
-        for _ in range(PARENT_HOPS):
-            above = trace.spans.get(parent) if parent else None
-            if above is None or above.kind not in {None, step.kind}:
-                break
+        spans, kind, parent, hops = trace.spans, step.kind, info.parent, PARENT_HOPS
+        while parent and hops and (above := spans.get(parent)) is not None and (above.kind is None or above.kind is kind):
+            hops -= 1
             if above.step_seq and same_call(step.kind, step.name, above.name):
                 wrapper = self._steps.get(above.step_seq)
                 self._retract(above.step_seq, "it wraps another record of the same call")
