@@ -245,6 +245,8 @@ class Core:
         """Takes another configuration from now on: modes, agent types, budgets, runtimes. Prices and stores stay as they were."""
         self.config = self.halting.config = config
         self.policy.adopt(config)
+        for watch in self.sessions.workflows.watches():
+            self.policy.refit(watch)
         for live in self.sessions.live.values():
             self.policy.refit(live.host)
             live.said = ()  # the next step has its agent type looked up anew

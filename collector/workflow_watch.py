@@ -217,6 +217,10 @@ class Workflows:
         for findings in self.open_findings.values():
             yield from findings.values()
 
+    def watches(self) -> Iterator[WorkflowHost]:
+        """The detectors of every workflow that is watched now."""
+        yield from self._watches.values()
+
     def members(self, workflow_id: str) -> list[SessionKey]:
         """The sessions of the workflow, in the order in which they joined; of every tenant that has one of that id."""
         return [key for (_, name), members in self._members.items() if name == workflow_id for key in members]

@@ -171,6 +171,20 @@ def test_sessions_that_join_a_stopped_workflow_are_stopped_too(tmp_path: Path) -
     drop(running)
 
 
+def test_a_reload_arms_a_workflow_that_is_watched_already(tmp_path: Path) -> None:
+    armed, shadow = config("3.60"), config("3.60", detectors={"workflow_spend": {"mode": "shadow"}})
+    running = core(tmp_path, shadow)
+    for made in calls(10):
+        arrive(running, made)
+    running.reconfigure(armed)
+    for made in calls(10, first=10):
+        arrive(running, made)
+    (found,) = running.store.findings(FindingQuery(detector="workflow_spend"))
+    assert (found.mode, found.versions.policy) == ("halt", armed.fingerprint)
+    assert halted(running, [f"agent-{n}-session" for n in range(4)]) == [["halt"]] * 4
+    drop(running)
+
+
 def test_after_a_release_newcomers_are_left_alone(tmp_path: Path) -> None:
     running = core(tmp_path, config("3.60"))
     for made in calls(20):
