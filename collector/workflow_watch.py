@@ -67,6 +67,8 @@ class Workflows:
                 if self._of.get(event.session) == workflow or event.session not in self._of:
                     self._of[event.session] = workflow
                     members[event.session] = min(since, members.get(event.session, since))
+                elif not members:
+                    self._drop((event.absorbed.tenant, workflow))
                 self.changed(event.session)
         elif isinstance(event, Released):
             workflow = self._of.get(event.session)

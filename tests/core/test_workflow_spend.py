@@ -13,7 +13,7 @@ from collector.errors import Ambiguous, NotFound
 from collector.facade import RunningService
 from collector.model import Verb
 from collector.store.base import FindingQuery
-from detectors.model import Finding, SessionKey
+from detectors.model import Finding, SessionKey, SessionsMerged, WorkflowJoined
 
 from .agents import START_NS, Made, Run, agent, llm, request
 from .services import core, crash, drop
@@ -72,6 +72,16 @@ def test_without_a_budget_nothing_is_said_and_each_workflow_has_its_own() -> Non
     for made in other:
         made.attributes["gen_ai.conversation.id"] += "-other"
     assert not spend(Run(config("3.60")).send_each(*calls(9), *other).findings)
+
+
+def test_a_workflow_that_lost_its_last_session_to_another_has_nothing_open() -> None:
+    workflows = Run(config("3.60")).send_each(*calls(20, agents=2)).sessions.workflows
+    assert len(list(workflows.open())) == 1
+    for n in range(2):
+        other, gone = SessionKey("default", "", f"other-{n}"), SessionKey("default", "", f"agent-{n}-session")
+        workflows.note(WorkflowJoined(seq=100 + n, session=other, workflow_id="wf-other"))
+        workflows.note(SessionsMerged(seq=200 + n, session=other, absorbed=gone, at_ns=0))
+    assert list(workflows.open()) == []
 
 
 def test_what_turns_out_to_be_a_twin_is_not_charged_twice() -> None:
