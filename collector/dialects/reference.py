@@ -152,6 +152,11 @@ UNKNOWN: Final = (
         "whether for five minutes or an hour is told by few; else it is priced as five minutes, the default, and `estimated`",
     ),
     Unknown(
+        "Any that does not tell what was read from a cache, such as openai-v2, openai-agents-v2, AutoGen, AI SDK 5 with OpenAI",
+        "the discount for it",
+        "absent and none cannot be told apart: the cost is that of fresh input, at most too high",
+    ),
+    Unknown(
         "Any, at a service tier such as priority, flex, batch or fast",
         "the price",
         "only list prices are known: a call that tells its tier is unmetered; of one that does not, the usual is taken to be meant",
