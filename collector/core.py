@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
@@ -275,7 +275,11 @@ class Core:
             self.pipeline.record(lambda seq: [Tick(seq=seq, at_ns=self.pipeline.watermark.at_ns)])
             self.readiness.works(TELEMETRY)
         if together := [self.pipeline.assembler.survivor(key) for key in islice(self._at_work, RESTORED_A_SECOND)]:
-            self.pipeline.make_again(self.history.in_turn(together))
+            try:
+                self.pipeline.make_again(self.history.in_turn(together))
+            except StoreUnavailable:
+                self._at_work = chain(together, self._at_work)
+                raise
         self.pipeline.idle(now_ns)
         if snapshots := self.baselines.due(self.sessions.now_ns):
             self.pipeline.record(lambda seq: [msgspec.structs.replace(one, seq=seq + n) for n, one in enumerate(snapshots)])

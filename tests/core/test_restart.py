@@ -176,6 +176,14 @@ def test_silence_that_began_before_a_crash_is_noticed_after_it(tmp_path: Path) -
     drop(first)
     again = core(tmp_path / "1", Config())
     assert KEY not in again.sessions.live
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_args: object, **_named: object) -> None:
+            raise StoreUnavailable("the disk is slow")
+
+        patch.setattr(again.store, "events", refuse)
+        again.tick()
+    assert KEY not in again.sessions.live
     again.tick()
     assert [finding.detector for finding in again.store.findings(FindingQuery(sessions=(KEY,)))] == ["abandoned"]
     again.close()
@@ -183,7 +191,7 @@ def test_silence_that_began_before_a_crash_is_noticed_after_it(tmp_path: Path) -
 
 def test_a_halt_whose_event_was_cut_off_is_recorded_at_start(running: Core, tmp_path: Path) -> None:
     running.process([request(llm("a", session="s"))])
-    running._record_halt = lambda *_: None  # type: ignore[method-assign]
+    running.halting.record_halt = lambda *_: None  # type: ignore[method-assign]
     running.halting.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
     again = reopened(running, tmp_path)
     session = again.session(KEY)
@@ -198,7 +206,7 @@ def test_a_release_whose_event_was_cut_off_is_recorded_at_start(running: Core, t
     running.process([request(llm("a", session="s"))])
     running.halting.request(KEY, Verb.HALT, halt_reason="operator", requested_by="ada")
     running.flush()
-    running._record_halt = lambda *_: None  # type: ignore[method-assign]
+    running.halting.record_halt = lambda *_: None  # type: ignore[method-assign]
     running.halting.request(KEY, Verb.RELEASE, halt_reason=None, requested_by="ada")
     again = reopened(running, tmp_path)
     session = again.session(KEY)
@@ -213,7 +221,7 @@ def test_a_halt_whose_merge_was_cut_off_follows_at_start(running: Core, tmp_path
     (nameless,) = running.sessions.live
     running.halting.request(nameless, Verb.HALT, halt_reason="operator", requested_by="ada")
     running.flush()
-    running._merged_in_control = lambda *_: None  # type: ignore[method-assign]
+    running.halting.follow = lambda *_: None  # type: ignore[method-assign]
     running.process([request(agent("r", session="s"))])
     again = reopened(running, tmp_path)
     active = again.control.active(KEY)
