@@ -22,6 +22,7 @@ CHANCE: Final = 0.5
 """Indel similarity that unrelated texts have: it counts as none."""
 
 _TOKENS: Final = re.compile(r"\w+")
+_PLACE_WORDS: Final = 6
 _FIGURES: Final = re.compile(r"\d+")
 _PARTS_WORDS: Final = re.compile(r"\w[^\w]*[^\w./\\:@&=#~-][^\w]*\w")
 """Words parted by a blank, or by a sign that patterns have and names have not."""
@@ -216,7 +217,8 @@ def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
             used.setdefault(key, set()).add(value)
         compared = True
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
-        if not changed or any(len(new.split()) > 3 or _reworded(new, old) for new, old in changed):
+        stays = any(now[key] == before[key] and " " in now[key] for key in now)
+        if not changed or any((len(new.split()) > 3 and not (stays and _is_place(new))) or _reworded(new, old) for new, old in changed):
             return False
     return compared and any(value not in used[key] for key, value in now.items())
 
@@ -273,6 +275,11 @@ def _counted_on(new: str, old: str) -> bool:
         return False
     differ = [(one, other) for one, other in zip(ours, theirs, strict=True) if one != other]
     return len(differ) == 1 and any(map(str.isdigit, differ[0][0])) and _FIGURES.sub("", differ[0][0]) == _FIGURES.sub("", differ[0][1])
+
+
+def _is_place(value: str) -> bool:
+    """Whether a value names where to look, in a few words with a number: where the question beside it stays, it goes through places."""
+    return len(value.split()) <= _PLACE_WORDS and _FIGURES.search(value) is not None
 
 
 def _reworded(new: str, old: str) -> bool:

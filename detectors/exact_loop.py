@@ -24,7 +24,7 @@ class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Equal calls from which to warn."""
     critical_calls: Annotated[int, Meta(ge=2, le=10_000)] = 5
     """Equal calls from which it is a loop."""
-    halt_calls: Annotated[int, Meta(ge=2, le=10_000)] = 6
+    halt_calls: Annotated[int, Meta(ge=2, le=10_000)] = 7
     """Equal calls from which halting is justified, if nothing else happened between."""
     polling_factor: Annotated[float, Meta(ge=1, le=1000)] = 4.0
     """How many times as patient to be with a call that reads as waiting for something."""

@@ -3,6 +3,7 @@
 import re
 from collections import deque
 from functools import lru_cache
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -27,6 +28,8 @@ _HEARD: Final = 1500
 _ASKED: Final = 300
 """Stems remembered of what each party has been asked."""
 _MOVES: Final = 12
+_ALONE: Final = 3
+"""Turns of one party in a row after which nobody else takes part."""
 """Moves kept as proof."""
 _SOME_NOVELTY: Final = 0.25
 """Share of unseen words from which a tool's result brought something."""
@@ -196,6 +199,8 @@ class PingPong(Detector[PingPongConfig]):
             news -= self._old
         self._hear(answer)
         idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=any(map(is_figure, news)))
+        if len(self._moves) >= _ALONE and all(move.party == party for move in islice(reversed(self._moves), _ALONE)):
+            idle = 0.0  # one who talks to itself is no exchange
         if idle and features.failed:
             idle *= config.failed_weight
         self._moves.append(_Move(step.seq, party, answered[:_QUOTE] or (asked or "")[:_QUOTE], len(news), idle))
@@ -296,8 +301,8 @@ class PingPong(Detector[PingPongConfig]):
         self._bare = None
         if features.shape is not None:
             return self._without_content(step, features.shape)
-        if novelty is None and features.same_call_as is None:
-            self._work()  # what came back was not captured, and may be anything
+        if features.new_words if features.polls else novelty is None and features.same_call_as is None:
+            self._work()  # what is waited for moves; what was not captured may be anything
         if novelty is None or features.polls:
             return None
         ring = self._round

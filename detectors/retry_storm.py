@@ -13,6 +13,8 @@ from detectors.schemas import Violation, violation
 from detectors.text import mask, quote
 
 _QUOTE: Final = 160
+_UNLIKE: Final = 0.4
+"""Similarity of arguments (0–1) below which a call is another one."""
 _RUNS: Final = 16
 """Tools whose failures are followed at a time."""
 _TELLING: Final = frozenset({ErrorClass.SCHEMA, ErrorClass.AUTH, ErrorClass.TIMEOUT, ErrorClass.RATE_LIMIT})
@@ -133,6 +135,8 @@ class RetryStorm(Detector[RetryStormConfig]):
             run.count += self._weight(features)
             if step.error is not True and features.same_call_as is not None and features.new_words and not features.same_outcome:
                 run.pure = False  # what only reads like a failure, and changed, may be a page that was worked on
+            if step.error is not True and features.same_call_as is None and (features.argument_similarity or 0.0) < _UNLIKE:
+                run.pure = False  # what only reads like a failure, and answers unlike calls, may be how a batch is acknowledged
             run.seqs.append(step.seq)
         run.last_index = self._index
         schema = context.schemas.get(step.name or "")

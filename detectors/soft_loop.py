@@ -105,7 +105,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
     Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
     memory_steps: ClassVar[int] = 64
 
-    __slots__ = ("_asked_last", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
+    __slots__ = ("_asked_last", "_drawn", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
 
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
@@ -114,6 +114,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._sure = 0
         """A bit for each of the last `halt_window_calls` calls, the latest lowest: whether it was stale beyond doubt."""
         self._asked_last: str | None = None
+        self._drawn: str | None = None
+        """What was called whose answer to the same call changed, and changed back."""
         self._resembling = 0
         """A bit for each of the last `window_calls` calls without a known result: whether it resembled an earlier one."""
         self._sum = 0.0
@@ -142,7 +144,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
                 self._moved = self._moved or stale < 0
                 return None
             self._window = deque(maxlen=self.config.window_calls)
-        self._remember(self._window, step.seq, features, stale)
+        self._remember(self._window, step, features, stale)
         if stale > 0 and self._sum >= self.config.warn_stale_calls:
             return self._tell()
         if self._told is not None and self._sum < self.config.warn_stale_calls / 2:
@@ -220,11 +222,12 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._told, self._untold = level, 0
         return self._signal(critical=critical, halt=level[1])
 
-    def _remember(self, window: deque[tuple[int, float, StepFeatures]], seq: int, features: StepFeatures, stale: float) -> None:
-        window.append((seq, stale, features))
+    def _remember(self, window: deque[tuple[int, float, StepFeatures]], step: Step, features: StepFeatures, stale: float) -> None:
+        window.append((step.seq, stale, features))
         if stale < 0:
             self._moved = True
-        sure = stale > 0 and (features.failed or not features.is_call or self._asked_before(features))
+        done = step.error is not True and features.writes and features.argument_news > 0  # or so it may be, whatever it reads like
+        sure = stale > 0 and ((features.failed and not done) or not features.is_call or self._asked_before(features))
         self._sure = (self._sure << 1 | sure) & ((1 << self.config.halt_window_calls) - 1)
         if sure:
             self._unbroken += 1
@@ -263,6 +266,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return -0.25 if novelty > 0.5 else 0.0
         if same_call:
             if same_result and not features.same_outcome:
+                self._drawn = features.key
                 return 0.0  # the answer to this call changed, if only to one that was seen before: something moves
             if features.failed:
                 return config.doubt
@@ -285,7 +289,9 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
-        return features.same_call_as is not None or (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
+        if features.same_call_as is not None:
+            return features.key != self._drawn  # answers that come and go are a draw, however often one comes
+        return (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
 
     def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
         """Whether the result, though not the same, brought nothing new."""
