@@ -240,8 +240,8 @@ class ToolCalls:
         if answer.call_id in session.known:
             return changes
         ask = next((ask for ask in session.asks if ask.call_id == answer.call_id), None)
-        if ask is None and answer.arguments is not None and answer.call_id not in session.settled:
-            # The prompt repeats the request too; the model call that made it did not tell, or comes later.
+        if ask is None and (answer.arguments is not None or answer.rejected) and answer.call_id not in session.settled:
+            # The prompt repeats the request too, or says that it was rejected; the model call that made it did not tell, or comes later.
             ask = Ask(answer.call_id, answer.name, answer.arguments, 0, 0, 0, 0)
             session.asks.append(ask)
             self._grew(session, weight(answer.arguments))

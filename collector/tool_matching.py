@@ -260,7 +260,7 @@ def _made(ask: Ask, outcome: Outcome) -> Step | None:
     said = outcome.answer
     name = ask.name or said.name
     kind = tool_kind(name, said.result, ask.arguments)
-    if name is None or kind is None:
+    if kind is None or (name is None and not said.rejected):
         return None
     ended = failed(None, said.result) if said.error else Ending(said.error)
     return msgspec.structs.replace(

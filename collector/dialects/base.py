@@ -20,6 +20,8 @@ class ToolAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the call was asked for with, where the same prompt repeats that too."""
     result: str | None = None
     error: bool | None = None
+    rejected: bool = False
+    """The call was not run, so that nothing else may tell of it, not even its name."""
     below: str | None = None
     """Where the outcome names no call: the span under which the model was called that asked for it."""
 

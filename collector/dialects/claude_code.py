@@ -3,6 +3,8 @@
 import re
 from typing import Any, ClassVar, Final
 
+import msgspec
+
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.genai_keys import other_tier
 from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
@@ -32,7 +34,8 @@ class ClaudeCode:
     the records of 2.1.330 say how much is kept for an hour, spans do not. Output includes thinking, which is not told apart.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
     Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another. Records alone mark none.
-    Known gaps: calls that validation rejects leave no record of the tool; retried HTTP errors are one span. The
+    Known gaps: calls that validation rejects leave no record of the tool: detailed tracing tells that they were made and why
+    they were rejected, not of which tool; retried HTTP errors are one span. The
     client's own `cost_usd` is not read.
     Versions seen: 2.1.197 and 2.1.330.
     Switch: CLAUDE_CODE_ENABLE_TELEMETRY=1, OTEL_LOG_TOOL_DETAILS=1 for arguments.
@@ -155,7 +158,9 @@ def _context(attributes: Attributes) -> tuple[str | None, tuple[ToolAnswer, ...]
         if head.startswith("[USER"):
             said = told or said
         elif (outcome := _RESULT.match(head)) is not None:
-            answers.append(answer(outcome[1], None, told, True if told.startswith(_REJECTED) else None))
+            rejected = told.startswith(_REJECTED)
+            found = answer(outcome[1], None, told, True if rejected else None)
+            answers.append(msgspec.structs.replace(found, rejected=True) if rejected else found)
     return said, tuple(answers)
 
 

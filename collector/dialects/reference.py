@@ -142,7 +142,7 @@ UNKNOWN: Final = (
     Unknown(
         "Claude Code",
         "tool calls that its validation rejects",
-        "no record of them; raw API bodies are not read, and outcomes in `new_context` name no tool",
+        "no record of them; raw API bodies are not read. Detailed tracing tells why they failed, but neither tool nor arguments",
         ("claude-code/retrystorm*",),
         _TOOLS,
     ),

@@ -30,6 +30,27 @@ def test_claude_codes_detailed_tracing_tells_what_tools_returned() -> None:
     assert of(StepKind.LLM, steps)[0].input_text == "Go on."
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_calls_that_claude_code_rejects_are_seen_without_their_names_and_count_once_beside_records(turned: bool) -> None:
+    session = {"session.id": "s"}
+    told = "\n\n---\n\n".join(
+        f"[TOOL RESULT: toolu_{number}]\n<tool_use_error>File has not been read yet.</tool_use_error>" for number in (1, 2)
+    )
+    items = [
+        made(
+            {**session, "tool_name": "Bash", "tool_use_id": "toolu_2"},
+            name="claude_code.tool",
+            scope=CLAUDE,
+            span_id="b" * 16,
+            status_code=2,
+        ),
+        made({**session, "model": "claude-sonnet-4-5", "new_context": told}, name="claude_code.llm_request", scope=CLAUDE, at=2),
+    ]
+    steps, _ = final(*(reversed(items) if turned else items))
+    tools = sorted(of(StepKind.TOOL, steps), key=lambda one: one.call_id or "")
+    assert [(one.call_id, one.name, one.error) for one in tools] == [("toolu_1", None, True), ("toolu_2", "Bash", True)]
+
+
 def test_what_claude_code_read() -> None:
     event = SpanEvent(name="tool.output", attributes={"file_path": "a", "content": "# Demo"}, time_ns=0)
     steps, _ = final(made({"session.id": "s", "tool_name": "Read", **TOKENS}, name="claude_code.tool", scope=CLAUDE, events=[event]))
