@@ -146,7 +146,7 @@ def test_the_rest_of_a_batch() -> None:
     counts.duplicate("traces", 3)
     counts.detector_error("exact_loop")
     counts.session_evicted("idle")
-    counts.session_rebuilt()
+    counts.rebuilt += 1
     counts.latency(trace_id=TRACE, to_arrival_s=-5.0, to_verdict_s=0.3)
     telemetry.batch(counts)
     telemetry.heartbeat(1000.0)

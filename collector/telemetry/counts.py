@@ -36,7 +36,7 @@ class Snapshot:
     baselines: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     """(agent type, measure, quantile) → what is normal; absent where too little is known."""
     halts: Mapping[str, int] = field(default_factory=dict)
-    """State → halts whose session still stands at their generation: a superseded or released halt weighs on nobody."""
+    """State → halts, and whatever else was ever asked of a session."""
     storage_bytes: int = 0
     webhook_outbox: int = 0
     webhook_outbox_oldest_seconds: float = 0.0
@@ -200,10 +200,6 @@ class BatchCounts:
     def session_evicted(self, cause: str, count: int = 1) -> None:
         """Counts sessions dropped from memory: `idle` or `capacity`."""
         self.evicted[cause] = self.evicted.get(cause, 0) + count
-
-    def session_rebuilt(self) -> None:
-        """Counts a session brought back from the store."""
-        self.rebuilt += 1
 
 
 class _Delays:

@@ -9,14 +9,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from collector import halting
 from collector.config import Config
 from collector.core import Core
 from collector.errors import StoreUnavailable
 from collector.model import Request, SessionState, Verb
 from collector.session_sums import steps_of
-from collector.store.base import Commit, FindingQuery
-from collector.store.duckdb import DuckDBStore
+from collector.store.base import FindingQuery
 from detectors.model import Halted, SessionKey, StepKind
 
 from .agents import START_NS, Made, agent, content_log, llm, loop, plumbing, request, tool
@@ -318,78 +316,6 @@ def test_reading_the_files_changes_nothing(running: Core, tmp_path: Path) -> Non
     again = core(tmp_path / "after")
     assert (again.store.last_seq(), len(again.control.halts(KEY))) == (last, halts)
     again.close()
-
-
-def test_what_the_control_store_refused_is_done_when_it_answers_again(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_named: object) -> None:
-        raise StoreUnavailable("the disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(running.control, "request_halt", refuse)
-        for made in loop("t", session="s", rounds=12):
-            assert not isinstance(running.process([request(made)])[0], StoreUnavailable)
-    assert running.control.halts(KEY) == []
-    running.tick()
-    assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
-
-
-def test_halts_that_waited_in_vain_are_made_up_for(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_named: object) -> None:
-        raise StoreUnavailable("the disk is full")
-
-    monkeypatch.setattr(halting, "_OWED", 2)
-    with monkeypatch.context() as patch:
-        patch.setattr(running.control, "request_halt", refuse)
-        for made in loop("t", session="s", rounds=12):
-            running.process([request(made)])
-        for name in "xyz":  # three sessions learn their names late, which is owed too
-            running.process([request(llm(f"{name} a", trace=name, parent=f"{name} r"))])
-            running.process([request(agent(f"{name} r", trace=name, session=name))])
-    running.tick()
-    assert running.not_ready() == []
-    assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
-    assert not running.halting.missed
-
-
-def test_a_halt_that_the_telemetry_store_refuses_is_sent_all_the_same_and_recorded_later(
-    running: Core, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    append, woken = running.store.append, []
-
-    def refuse_halts(commit: Commit) -> None:
-        if any(isinstance(event, Halted) for event in commit.events):
-            raise StoreUnavailable("the disk is full")
-        append(commit)
-
-    running.halting.on_halt = lambda: woken.append("outbox")
-    with monkeypatch.context() as patch:
-        patch.setattr(running.store, "append", refuse_halts)
-        for made in loop("t", session="s", rounds=12):
-            running.process([request(made)])
-        assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
-        assert woken
-    running.tick()
-    assert running.not_ready() == []
-    assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
-    session = running.session(KEY)
-    assert session is not None
-    assert (session.state, session.generation) == (SessionState.HALTING, 1)
-
-
-def test_a_telemetry_store_that_could_not_be_opened_again_at_once_is_later(running: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    running.process([request(llm("a", session="s"))])
-
-    def refuse(_store: DuckDBStore) -> None:
-        raise StoreUnavailable("the disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DuckDBStore, "_open", refuse)
-        running.store._connection.close()  # as DuckDB does itself after a fatal error
-        for _ in range(2):
-            assert isinstance(running.process([request(llm("b", session="s"))])[0], StoreUnavailable)
-    assert not isinstance(running.process([request(llm("b", session="s"))])[0], StoreUnavailable)
-    assert running.not_ready() == []
-    assert len(steps_of(running.history.events(KEY))) == 2
 
 
 def test_a_shadow_service_halts_nothing(tmp_path: Path) -> None:
