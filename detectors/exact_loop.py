@@ -84,13 +84,15 @@ class ExactLoop(Detector[ExactLoopConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.LLM}
     Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
 
-    __slots__ = ("_index", "_open", "_runs", "_shape", "_shape_count", "_shape_since", "_told")
+    __slots__ = ("_drawn", "_index", "_open", "_runs", "_shape", "_shape_count", "_shape_since", "_told")
 
     def __init__(self, config: ExactLoopConfig) -> None:
         super().__init__(config)
         self._runs: dict[tuple[str, int], _Run] | None = None
         self._index = 0
         self._open: tuple[str, int] | None = None
+        self._drawn: tuple[str, int] | None = None
+        """The call repeated last whose answer changed."""
         self._told: tuple[tuple[str, int], bool, bool] | None = None
         self._shape: tuple[Any, ...] | None = None
         self._shape_since = 0
@@ -128,13 +130,17 @@ class ExactLoop(Detector[ExactLoopConfig]):
         runs.pop(identity, None)
         if len(runs) >= _RUNS:
             del runs[next(iter(runs))]
+        pure = identity != self._drawn  # an answer that changed before may be drawn
         run = runs[identity] = _Run(first_seq, self._index, deque([first_seq], maxlen=12))
+        run.pure = pure
         return run
 
     def _moved(self, features: StepFeatures, runs: dict[tuple[str, int], _Run]) -> Answer:
         """A new call, or a known one with another outcome: every run loses a round if it brought something."""
         if features.same_call_as is not None:
-            runs.pop((features.key or "", features.same_call_as), None)
+            identity = (features.key or "", features.same_call_as)
+            if runs.pop(identity, None) is not None:
+                self._drawn = identity
         brought = 1.0 if features.writes and features.argument_news else min(1.0, 2 * (features.result_novelty or 0.0))
         if brought > 0.2:
             self._set_back(runs, brought)
