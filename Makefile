@@ -3,6 +3,8 @@
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core, four at most: tests start real programs beside themselves.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: run test test-fast lint bench generate docs clean system-packages
 
@@ -10,10 +12,10 @@ run: $(VENV)
 	$(BIN)/overcurrent demo --serve
 
 test: $(VENV) system-packages
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(PARALLEL)
 
 test-fast: $(VENV)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q $(PARALLEL) -m "not slow"
 
 lint: $(VENV)
 	$(BIN)/ruff check .

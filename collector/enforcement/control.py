@@ -61,7 +61,7 @@ class ControlStore:
     ) -> Halt:
         """Records what is asked of a session and queues it for its runtimes, in one transaction. Idempotent.
 
-        Asked again for what is in force, it returns that. One finding asks for each verb once: after a release, the
+        Asked again for what is in force, it returns that. One finding asks for each stop once: after a release, the
         same finding (a replay after a restart) gets its old halt back, and nothing is stopped. Each new request raises
         the generation, also above `recorded_generation`, which telemetry knows of where this file was lost: runtimes ignore
         lower ones. A halt takes the place of a pause; a release of everything undelivered.
@@ -293,7 +293,7 @@ def _halt_id(key: SessionKey, generation: int) -> str:
 def _same_request(c: sqlite3.Connection, key: SessionKey, verb: Verb, finding: str | None, active: Halt | None) -> Halt | None:
     if active is not None and active.verb is verb:
         return active
-    if finding is not None:
+    if finding is not None and verb not in LIFTS:  # only people release, and they mean it each time
         row = c.execute(
             "SELECT * FROM halts WHERE finding = ? AND verb = ? AND session = ? ORDER BY requested_ns LIMIT 1", (finding, verb, str(key))
         ).fetchone()

@@ -100,6 +100,13 @@ def test_there_is_nothing_to_release_where_nothing_is_held(control: ControlStore
     assert control.generation(KEY) == 0
 
 
+def test_a_release_for_the_same_finding_releases_each_time(control: ControlStore, ask: Ask) -> None:
+    for _ in range(2):
+        ask(Verb.HALT)
+        ask(Verb.RELEASE, finding="fnd_1")
+        assert control.active(KEY) is None
+
+
 def test_the_same_finding_never_stops_a_session_twice(control: ControlStore, ask: Ask) -> None:
     first = ask(Verb.HALT, finding="fnd_1")
     ask(Verb.RELEASE)

@@ -67,7 +67,9 @@ def test_several_members_and_frames() -> None:
     assert decompress(SKIPPABLE + zstd(b"a") + SKIPPABLE + zstd_streamed(b"b"), "zstd", 10) == b"ab"
 
 
-@pytest.mark.parametrize(("name", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstd(b"")), ("zstd", SKIPPABLE)])
+@pytest.mark.parametrize(
+    ("name", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstd(b"")), ("zstd", SKIPPABLE)], ids=["gzip", "zstd", "skippable"]
+)
 def test_empty_members_cannot_go_on_for_ever(name: str, empty: bytes) -> None:
     assert decompress(empty * 100, name, 10) == b""
     with pytest.raises(Malformed, match="more than 100"):
