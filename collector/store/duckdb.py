@@ -332,7 +332,7 @@ class DuckDBStore:
             if partition.newest_ns >= before_ns:
                 break
             count = place
-        if max_bytes is not None:
+        if max_bytes is not None and not self._partitions.sealing:
             excess = self.size() - max_bytes
             for place, partition in enumerate(sealed, 1):
                 if excess <= 0:

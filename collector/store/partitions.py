@@ -83,6 +83,11 @@ class Partitions:
         """The one that is written."""
         return self.held[-1]
 
+    @property
+    def sealing(self) -> bool:
+        """Whether a full file is being compressed: until that is done its data is there twice."""
+        return self._sealing is not None and not self._sealing.done()
+
     def full(self, arrival_ns: int | None) -> bool:
         """Whether what arrives now belongs into another file: this one is large, or of another day."""
         current = self.current
