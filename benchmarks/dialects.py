@@ -124,9 +124,8 @@ def report(folders: Sequence[Path], write: Callable[[str], object]) -> bool:
         spent, read = cost_us(claimed), decoding[name] / len(claimed)
         rows.append(((read + spent) / kilobytes, name, len(claimed), read, spent, kilobytes))
     median = statistics.median(row[0] for row in rows)
-    write(
-        "| dialect | items | decode, µs an item | translate, µs an item | KB an item | µs a KB | × median |\n|---|---:|---:|---:|---:|---:|---:|\n"
-    )
+    write("| dialect | items | decode, µs an item | translate, µs an item | KB an item | µs a KB | × median |\n")
+    write("|---|---:|---:|---:|---:|---:|---:|\n")
     for per_kilobyte, name, count, read, spent, kilobytes in sorted(rows):
         write(f"| {name} | {count} | {read:.1f} | {spent:.1f} | {kilobytes:.2f} | {per_kilobyte:.1f} | {per_kilobyte / median:.2f} |\n")
     write("\n| history | messages | KB | µs a span | µs a KB |\n|---|---:|---:|---:|---:|\n")
