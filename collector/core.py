@@ -156,8 +156,7 @@ class Core:
         if findings:
             self.store.append_findings(findings)
         # A crash between a merge's commit and the control store leaves a halt with the session that is gone.
-        for absorbed, survivor in list(self.sessions.merged.items()):
-            self.halting.follow(absorbed, survivor)
+        self._follow_merges()
         for halt in self.control.active_all():
             survivor = self.pipeline.assembler.survivor(halt.session)
             if survivor != halt.session:
@@ -179,10 +178,13 @@ class Core:
                     self.halting.record_halt(held.key, generation, Verb.RELEASE, None)
         self.flush()
 
-    def _enforce_open(self) -> None:
-        """Halts follow recent merges, and what is open is decided on anew. Raises StoreUnavailable."""
+    def _follow_merges(self) -> None:
+        """Halts follow recent merges. Raises StoreUnavailable."""
         for absorbed, survivor in list(self.sessions.merged.items()):
             self.halting.follow(absorbed, survivor)
+
+    def _enforce_open(self) -> None:
+        """What is open is decided on anew. Raises StoreUnavailable."""
         for live in list(self.sessions.live.values()):
             for finding in list(live.open_findings.values()):
                 self.halting.enforce(finding)
@@ -290,6 +292,7 @@ class Core:
     def _write_down(self, _: int) -> None:
         self.halting.act()
         if self.halting.missed and not self.halting.owes:
+            self._follow_merges()
             self._enforce_open()
             self.halting.missed = False
         self.flush()

@@ -207,14 +207,20 @@ def test_after_a_release_newcomers_are_left_alone(tmp_path: Path) -> None:
     drop(running)
 
 
-def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path: Path) -> None:
-    running = core(tmp_path / "a", config("3.60"))
+def about_to_halt(data_dir: Path, last: list[Made]) -> Core:
+    """A service whose workflow has spent its budget with `last`, cut off before it could halt anyone."""
+    running = core(data_dir, config("3.60"))
     for made in calls(19):
         arrive(running, made)
     running.flush()
     running.halting.enforce = lambda *_, **_more: None  # type: ignore[method-assign]
-    for made in calls(20)[19:]:
+    for made in last:
         running.process([request(made, arrival_ns=made.end_ns)])
+    return running
+
+
+def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path: Path) -> None:
+    running = about_to_halt(tmp_path / "a", calls(20)[19:])
     names = [f"agent-{n}-session" for n in range(4)]
     assert halted(running, names) == [[]] * 4
     crash(running, tmp_path / "b")
@@ -231,13 +237,7 @@ def test_a_workflow_whose_halts_a_crash_cut_off_is_halted_at_the_start(tmp_path:
 
 
 def test_a_crash_after_a_newcomer_was_told_of_halts_the_others_too(tmp_path: Path) -> None:
-    running = core(tmp_path / "a", config("3.60"))
-    for made in calls(19):
-        arrive(running, made)
-    running.flush()
-    running.halting.enforce = lambda *_, **_more: None  # type: ignore[method-assign]
-    for made in [calls(20)[19], *newcomers(1, first=21)]:
-        running.process([request(made, arrival_ns=made.end_ns)])
+    running = about_to_halt(tmp_path / "a", [calls(20)[19], *newcomers(1, first=21)])
     names = [f"agent-{n}-session" for n in (*range(4), 21)]
     assert halted(running, names) == [[]] * 5
     crash(running, tmp_path / "b")
