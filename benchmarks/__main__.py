@@ -4,31 +4,39 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from benchmarks.report import Table, machine, show
+
+if TYPE_CHECKING:
+    from benchmarks.load import Mix
 
 SHORT: Final = ("throughput", "stages", "latency", "factors")
 """What runs without a name: a few minutes in all."""
 
 
-def _throughput(options: argparse.Namespace) -> list[Table]:
-    from benchmarks.throughput import sustained  # noqa: PLC0415 — `--help` needs none of it, here and below
+def _mix(options: argparse.Namespace) -> "Mix":
+    from benchmarks.load import Mix  # noqa: PLC0415 — `--help` needs none of it, here and below
 
-    return sustained(options.seconds, options.connections, loop_share=options.loop_share)
+    return Mix(batch=options.batch, step_share=options.step_share, loop_share=options.loop_share)
+
+
+def _throughput(options: argparse.Namespace) -> list[Table]:
+    from benchmarks.throughput import sustained  # noqa: PLC0415
+
+    return sustained(options.seconds, options.connections, _mix(options))
 
 
 def _stages(options: argparse.Namespace) -> list[Table]:
-    from benchmarks.load import Mix  # noqa: PLC0415
     from benchmarks.stages import stages  # noqa: PLC0415
 
-    return stages(options.spans, options.seconds, mix=Mix(loop_share=options.loop_share))
+    return stages(options.spans, options.seconds, mix=_mix(options))
 
 
 def _latency(options: argparse.Namespace) -> list[Table]:
     from benchmarks.latency import latency  # noqa: PLC0415
 
-    return latency(options.seconds, options.connections, tuple(options.rates))
+    return latency(options.seconds, options.connections, tuple(options.rates), mix=_mix(options))
 
 
 def _factors(options: argparse.Namespace) -> list[Table]:
@@ -87,7 +95,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     parser.add_argument("--connections", type=int, default=4, help="requests under way at the same time (default 4)")
     parser.add_argument("--rates", type=float, nargs="+", default=[0, 2_000, 10_000], help="spans a second beside latency and gate")
-    parser.add_argument("--loop-share", type=float, default=0.0, help="share of looping sessions in throughput and stages")
+    parser.add_argument("--batch", type=int, default=256, help="spans a request in throughput, stages and latency (default 256)")
+    parser.add_argument("--step-share", type=float, default=1.0, help="share of their spans that are steps (default 1)")
+    parser.add_argument("--loop-share", type=float, default=0.0, help="share of their sessions that loop (default 0)")
     parser.add_argument("--spans", type=int, default=50_000, help="spans that stages measures (default 50,000)")
     parser.add_argument("--rounds", type=int, default=5, help="kills of durability (default 5)")
     parser.add_argument("--minutes", type=float, help="when durability stops, whatever rounds are left")

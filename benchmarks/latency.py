@@ -189,14 +189,14 @@ def _read(data: Path, probes: list[_Probe], webhooks: Webhooks) -> _Latencies:
     return found
 
 
-def _measure(rate: float, seconds: float, connections: int) -> tuple[list[dict[str, Cell]], list[str]]:
+def _measure(rate: float, seconds: float, connections: int, mix: Mix) -> tuple[list[dict[str, Cell]], list[str]]:
     probes: list[_Probe] = []
     with tempfile.TemporaryDirectory(prefix="overcurrent-bench-") as folder, Webhooks() as webhooks:
         service = Service(Path(folder), {"detectors": {_DETECTOR: {"mode": "halt"}}, "actions": webhooks.config})
         with service:
             if rate:
                 load = Load(endpoint=service.grpc, rate=rate, seconds=seconds + 1.5, connections=connections)
-                with LoadProcess(load, Mix()) as process:
+                with LoadProcess(load, mix) as process:
                     process.begin()
                     time.sleep(1.0)
                     troubles = _probe_for(seconds, service, webhooks, probes)
@@ -228,15 +228,17 @@ def _measure(rate: float, seconds: float, connections: int) -> tuple[list[dict[s
     return rows, notes
 
 
-def latency(seconds: float, connections: int, rates: tuple[float, ...] = RATES) -> list[Table]:
-    """A table with a row for each background rate."""
+def latency(seconds: float, connections: int, rates: tuple[float, ...] = RATES, *, mix: Mix | None = None) -> list[Table]:
+    """A table with a row for each background rate of `mix`."""
+    mix = mix or Mix()
     rows: list[dict[str, Cell]] = []
     notes: list[str] = []
     for rate in rates:
         progress(f"latency: {rate:,.0f} spans/s beside")
-        measured, said = _measure(rate, seconds, connections)
+        measured, said = _measure(rate, seconds, connections, mix)
         rows += measured
         notes += said
     notes.append("`sent` counts from before the probe hands the request to gRPC, `arrival` from the service's own stamp")
     notes.append("a loop is halted at its eighth equal call; where few loops ran, p99 is their slowest")
-    return [Table("latency", f"Arrival to verdict and to webhook, {seconds:g} s a row", rows, notes)]
+    beside = f"beside batches of {mix.batch} spans, {mix.step_share:.0%} of them steps"
+    return [Table("latency", f"Arrival to verdict and to webhook {beside}, {seconds:g} s a row", rows, notes)]

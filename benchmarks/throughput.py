@@ -93,11 +93,11 @@ def _errors(label: str, one: Measured) -> list[str]:
     )
 
 
-def sustained(seconds: float, connections: int, *, loop_share: float = 0.0) -> list[Table]:
-    """The base load for a while, with memory and backlog over time."""
+def sustained(seconds: float, connections: int, mix: Mix) -> list[Table]:
+    """A load for a while, with memory and backlog over time."""
     progress(f"throughput: {seconds:g} s as fast as acknowledged")
-    one = measure(Mix(loop_share=loop_share), Load(endpoint="", seconds=seconds, connections=connections))
-    rows = [_row(f"batch 256, 1.5 KB, gRPC, {connections} connections", one)]
+    one = measure(mix, Load(endpoint="", seconds=seconds, connections=connections))
+    rows = [_row(f"batch {mix.batch}, 1.5 KB, {mix.step_share:.0%} steps, gRPC, {connections} connections", one)]
     tail = one.rss[len(one.rss) // 2 :] or [0]
     backlog: list[dict[str, Cell]] = []
     parts = 10
