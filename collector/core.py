@@ -45,6 +45,8 @@ RESTORED_SESSIONS = 500
 """How many sessions with open findings are made again at start; the others when they speak."""
 RESTORED_AT_WORK, RESTORED_A_SECOND = 1_000, 25
 """How many of the sessions that were at work are made again after a start, so that their silence is noticed, and how many at once."""
+UNLISTED = 100_000
+"""Sessions that are live no more, or were merged, and may wait for a control store that refuses, at about a kilobyte each."""
 EXPIRE_EVERY_NS = 60 * 10**9
 
 
@@ -210,6 +212,9 @@ class Core:
 
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """For `Admission`: commits a group and answers each request."""
+        if len(self.sessions.residence.evicted) + len(self.sessions.merged) >= UNLISTED and self.readiness.failing(CONTROL):
+            full = StoreUnavailable(f"the control store fails, and {UNLISTED:,} sessions wait for it: nothing was kept, try again later")
+            return [full] * len(requests)
         self._batch.reset()
         outcomes = self.pipeline.process(requests)
         if self.halting.owes and not self.readiness.failing(CONTROL):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collector import core as core_module
 from collector import halting
 from collector.core import Core
 from collector.errors import StoreUnavailable
@@ -15,7 +16,7 @@ from collector.store.duckdb import DuckDBStore
 from detectors.model import Halted, SessionKey
 
 from .agents import agent, llm, loop, request
-from .services import core
+from .services import armed, core
 
 KEY = SessionKey("default", "", "s")
 
@@ -56,6 +57,26 @@ def test_halts_that_waited_in_vain_are_made_up_for(running: Core, monkeypatch: p
     assert running.not_ready() == []
     assert [halt.verb for halt in running.control.halts(KEY)] == [Verb.HALT]
     assert not running.halting.missed
+
+
+def test_senders_wait_once_too_many_sessions_wait_for_the_control_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_named: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    monkeypatch.setattr(core_module, "UNLISTED", 3)
+    running = core(tmp_path, armed(sessions={"max_live": 1}))
+    with monkeypatch.context() as patch:
+        patch.setattr(running.index, "write", refuse)
+        answers = []
+        for number in range(8):
+            answers += running.process([request(llm(f"call {number}", trace=f"t{number}", session=f"s{number}"))])
+            running.tick()
+    assert [isinstance(answer, StoreUnavailable) for answer in answers] == [False] * 4 + [True] * 4
+    running.tick()
+    assert not isinstance(running.process([request(llm("call 5", trace="t5", session="s5"))])[0], StoreUnavailable)
+    running.flush()
+    assert {session.key.session_id for session in running.index.page(limit=10)} == {"s0", "s1", "s2", "s3", "s5"}
+    running.close()
 
 
 def test_a_halt_that_the_telemetry_store_refuses_is_sent_all_the_same_and_recorded_later(
