@@ -254,6 +254,8 @@ class Core:
         self.policy.adopt(config)
         for watch in self.sessions.workflows.watches():
             self.policy.refit(watch)
+        for fleet in self.sessions.fleets.hosts():
+            self.policy.refit(fleet)
         for live in self.sessions.live.values():
             self.policy.refit(live.host)
             live.said = ()  # the next step has its agent type looked up anew

@@ -74,6 +74,10 @@ class Fleets:
             if host is not None:
                 host.known([finding for finding in told if finding.evidence.get("tenant") == tenant])
 
+    def hosts(self) -> Iterator[FleetHost]:
+        """The detectors of every fleet that is watched now."""
+        yield from self._hosts.values()
+
     def open(self) -> Iterator[Finding]:
         """Every finding that is open now."""
         for host in self._hosts.values():

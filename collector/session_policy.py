@@ -45,11 +45,12 @@ class ConfiguredPolicy:
             "on_error": self._on_error,
         }
 
-    def refit(self, host: DetectorHost) -> None:
-        """Gives a session's detectors the modes and ceilings of now; their parameters stay, or what they remember would be lost."""
+    def refit(self, host: DetectorHost | FleetHost) -> None:
+        """Gives detectors the modes and ceilings of now; their parameters stay, or what they remember would be lost."""
         host.versions = self._versions
         host.set_modes(self._modes)
-        self.equip(host, host.context.agent_type)
+        if isinstance(host, DetectorHost):
+            self.equip(host, host.context.agent_type)
 
     def agent_type(self, agent: str | None, service: str | None) -> str:
         return self._config.agent_type_of(agent, service)

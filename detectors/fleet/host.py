@@ -38,7 +38,7 @@ class FleetHost:
         on_error: Callable[[str, Any, Exception], None] | None = None,
     ) -> None:
         self._tenant = tenant
-        self._versions = versions or Versions()
+        self.versions = versions or Versions()
         self._modes = modes or {}
         self._on_error = on_error
         self._detectors = {kind.name: kind((configs or {}).get(kind.name) or kind.Config()) for kind in detectors}
@@ -47,6 +47,10 @@ class FleetHost:
 
     def _dispatch(self) -> dict[StepKind, tuple[FleetDetector[Any], ...]]:
         return {kind: tuple(each for each in self._detectors.values() if kind in each.kinds) for kind in StepKind}
+
+    def set_modes(self, modes: Mapping[str, str]) -> None:
+        """Changes how far findings may go from here on."""
+        self._modes = modes
 
     def known(self, findings: Sequence[Finding]) -> None:
         """Takes in what was found before the steps that follow, so that episodes are numbered on."""
@@ -140,5 +144,5 @@ class FleetHost:
             mode=self._modes.get(detector.name, "shadow"),
             episode=number,
             agent_type=agent_type,
-            versions=self._versions,
+            versions=self.versions,
         )

@@ -10,7 +10,7 @@ from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Evaluation, Finding, SessionKey
 
 from .agents import Made, Run, llm, request, tool
-from .services import core, crash, drop
+from .services import armed, core, crash, drop
 
 FLEET = {kind.name for kind in FLEET_DETECTORS}
 
@@ -104,3 +104,15 @@ def send(running: Core, story: list[Made]) -> None:
 def told(running: Core) -> list[tuple[str, str, int]]:
     found = [f for name in FLEET for f in running.store.findings(FindingQuery(detector=name))]
     return sorted((f.id, f.severity.value, f.at_ns) for f in found)
+
+
+def test_a_reload_reaches_a_fleet_that_is_watched_already(tmp_path: Path) -> None:
+    running = core(tmp_path)
+    story = refusals(24)
+    send(running, story[:4])
+    shown = armed(detectors={"fleet_credential_failure": {"mode": "alert"}})
+    running.reconfigure(shown)
+    send(running, story[4:])
+    found = running.store.findings(FindingQuery(detector="fleet_credential_failure"))
+    assert {(one.mode, one.versions.policy) for one in found} == {("alert", shown.fingerprint)}
+    drop(running)
