@@ -97,6 +97,8 @@ def other_tier(name: Any) -> str | None:
 
 def service_tier(attributes: Attributes) -> str | None:
     """The tier at which a call was served, where the attributes name another than the usual."""
+    if attributes.keys().isdisjoint(_TIERS):
+        return None
     return next((tier for key in _TIERS if (tier := other_tier(attributes.get(key))) is not None), None)
 
 

@@ -76,8 +76,10 @@ class MLflow:
         model = as_text(_value(span.attributes, "mlflow.llm.model")) or as_text(_value(span.attributes, "model"))
         response_id = as_id(response.get("id"))
         provider = as_text(_value(span.attributes, "mlflow.llm.provider"))
-        facts = {"provider": provider, "response_id": response_id, "finish_reasons": reasons}
-        found = model_call(span, self.name, model, tokens, ending(span), said=exchange, **facts)
+        ended = ending(span)
+        found = model_call(
+            span, self.name, model, tokens, ended, said=exchange, provider=provider, response_id=response_id, finish_reasons=reasons
+        )
         return Fragment(
             step=found, session_id=session, twin_key=response_id, asks=exchange.asks, answers=exchange.answers, joins=exchange.joins
         )

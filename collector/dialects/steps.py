@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import force_setattr as complete
+
 from collector.dialects.base import UNASSIGNED, Fragment
 from collector.dialects.messages import NOTHING, Exchange
 from collector.dialects.values import as_id, as_int, as_text, seems_failed
@@ -73,22 +75,20 @@ def inclusive(
     >>> inclusive(100, 10, read=80, total=110).input_tokens
     100
     """
-    cached, thought = (read or 0) + (write or 0), reasoning or 0
-    details = (read, write, reasoning, write_1h, input_audio, output_audio)
-    if input_tokens is None or output_tokens is None:
-        return Usage(input_tokens, output_tokens, *details)
-    beyond = 0 if total is None else total - input_tokens - output_tokens
-    # Who counts what is cached apart from the input counts its audio apart too.
-    told, said = cached + (input_audio or 0), thought + (output_audio or 0)
-    if told and beyond in {told, told + said}:
-        input_tokens += told
-    elif cached > input_tokens:
-        input_tokens += cached
-    if said and beyond in {said, told + said}:
-        output_tokens += said
-    elif thought > output_tokens:
-        output_tokens += thought
-    return Usage(input_tokens, output_tokens, *details)
+    if input_tokens is not None and output_tokens is not None:
+        cached, thought = (read or 0) + (write or 0), reasoning or 0
+        # Who counts what is cached apart from the input counts its audio apart too.
+        told, said = cached + (input_audio or 0), thought + (output_audio or 0)
+        beyond = 0 if total is None else total - input_tokens - output_tokens
+        if beyond and told and beyond in {told, told + said}:
+            input_tokens += told
+        elif cached > input_tokens:
+            input_tokens += cached
+        if beyond and said and beyond in {said, told + said}:
+            output_tokens += said
+        elif thought > output_tokens:
+            output_tokens += thought
+    return Usage(input_tokens, output_tokens, read, write, reasoning, write_1h, input_audio, output_audio)
 
 
 def lasting(write: int | None, hour: int | None, minutes: int | None) -> int | None:
@@ -173,36 +173,99 @@ def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
     return step_of(span, dialect, kind, facts)
 
 
+# Steps are made with at most fifteen keywords and then completed: with more of them CPython makes dicts at each call, which is dearer.
+
+
 def step_of(span: Span, dialect: str, kind: StepKind, facts: dict[str, Any]) -> Step:
-    """The same out of a dict, which is used up. Python passes more than fifteen keywords as a dict in any case."""
+    """The same out of a dict."""
     started_ns, ended_ns = span.start_ns, span.end_ns
-    facts["seq"] = 0
-    facts["session"] = UNASSIGNED
-    facts["kind"] = kind
-    facts["started_ns"] = started_ns
-    facts["ended_ns"] = max(started_ns, ended_ns)
-    facts["trace_id"] = span.trace_id
-    facts["span_id"] = span.span_id
-    facts["parent_span_id"] = span.parent_span_id
-    facts["dialect"] = dialect
-    facts["service_name"], facts["service_instance"] = _service(span.resource)
-    return Step(**facts)
+    service, instance = _service(span.resource)
+    made = Step(
+        seq=0,
+        session=UNASSIGNED,
+        kind=kind,
+        started_ns=started_ns,
+        ended_ns=max(started_ns, ended_ns),
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        dialect=dialect,
+        service_name=service,
+        service_instance=instance,
+    )
+    for field, fact in facts.items():
+        if fact is not None:
+            complete(made, field, fact)
+    return made
 
 
-def model_call(span: Span, dialect: str, model: str | None, usage: Usage, ended: Ending, *, said: Exchange = NOTHING, **facts: Any) -> Step:
+def model_call(
+    span: Span,
+    dialect: str,
+    model: str | None,
+    usage: Usage,
+    ended: Ending,
+    *,
+    said: Exchange = NOTHING,
+    agent: str | None = None,
+    provider: str | None = None,
+    response_id: str | None = None,
+    finish_reasons: tuple[str, ...] = (),
+    service_tier: str | None = None,
+) -> Step:
     """A model call: named after its model; one that answered did not fail, where its status leaves that open."""
-    if ended.error is None and (usage.output_tokens or said.output_text or said.asks):
-        ended = SUCCESS
-    facts["name"] = facts["model"] = model
-    facts["input_text"], facts["output_text"] = said.input_text, said.output_text
-    facts["input_tokens"], facts["output_tokens"] = usage.input_tokens, usage.output_tokens
-    facts["cached_input_tokens"], facts["cache_write_tokens"] = usage.cached_input_tokens, usage.cache_write_tokens
-    facts["reasoning_tokens"], facts["cache_write_1h_tokens"] = usage.reasoning_tokens, usage.cache_write_1h_tokens
-    facts["input_audio_tokens"], facts["output_audio_tokens"] = usage.input_audio_tokens, usage.output_audio_tokens
-    facts["error"] = ended.error
+    started_ns, ended_ns = span.start_ns, span.end_ns
+    service, instance = _service(span.resource)
+    made = Step(
+        seq=0,
+        session=UNASSIGNED,
+        kind=_LLM,
+        name=model,
+        agent=agent,
+        started_ns=started_ns,
+        ended_ns=max(started_ns, ended_ns),
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        dialect=dialect,
+        service_name=service,
+        service_instance=instance,
+        model=model,
+        response_id=response_id,
+    )
+    complete(made, "provider", provider)
+    complete(made, "finish_reasons", finish_reasons)
+    complete(made, "input_text", said.input_text)
+    complete(made, "output_text", said.output_text)
+    if service_tier is not None:
+        complete(made, "service_tier", service_tier)
+    input_tokens, output_tokens, read, write, reasoning, write_1h, input_audio, output_audio = usage
+    complete(made, "input_tokens", input_tokens)
+    complete(made, "output_tokens", output_tokens)
+    if read is not None:
+        complete(made, "cached_input_tokens", read)
+    if write is not None:
+        complete(made, "cache_write_tokens", write)
+    if reasoning is not None:
+        complete(made, "reasoning_tokens", reasoning)
+    if write_1h is not None:
+        complete(made, "cache_write_1h_tokens", write_1h)
+    if input_audio is not None:
+        complete(made, "input_audio_tokens", input_audio)
+    if output_audio is not None:
+        complete(made, "output_audio_tokens", output_audio)
     if ended.error:
-        facts |= ended._asdict()
-    return step_of(span, dialect, StepKind.LLM, facts)
+        for field, fact in ended._asdict().items():
+            complete(made, field, fact)
+    elif ended.error is None and (output_tokens or said.output_text or said.asks):
+        complete(made, "error", False)
+    else:
+        complete(made, "error", ended.error)
+    return made
+
+
+_LLM: Final = StepKind.LLM
+"""Looked up once: members of an enum are found by a search."""
 
 
 def log_step(record: LogRecord, dialect: str, kind: StepKind, *, duration_ms: Any = None, **facts: Any) -> Step:

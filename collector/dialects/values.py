@@ -19,6 +19,8 @@ _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[reda
 _SCRUBBED: Final = "[Scrubbed due to "
 REDACTS: Final = frozenset("[<_*rR \t\n")
 """What a placeholder may begin with: most values need no regular expression."""
+_REDACTS_LONG: Final = REDACTS - {"r", "R"}
+"""The same beyond the word `redacted`, which is a placeholder only by itself."""
 _OPENS: Final = frozenset({"[", "{"})
 _BLANKS: Final = frozenset(" \t\r\n")
 _NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a", "-"})
@@ -33,18 +35,22 @@ _EXIT_CODE: Final = re.compile(r"(?:process )?(?:exited|completed) with (?:exit 
 
 def as_text(value: Any) -> str | None:
     """A non-empty string that is content: placeholders of redaction are absent content."""
-    if not isinstance(value, str) or not value or (value[0] in REDACTS and _REDACTED.match(value)):
+    if type(value) is not str or not value:
+        return None
+    if value[0] in REDACTS and (len(value) < 10 or value[0] in _REDACTS_LONG) and _REDACTED.match(value):
         return None
     return value
 
 
 def as_id(value: Any) -> str | None:
     """An identifier. Placeholders are refused: a constant or scrubbed id would merge what does not belong together."""
-    if type(value) is str and 9 < len(value) <= MAX_ID and value[0] not in REDACTS and value[-1] > " ":
+    if type(value) is str and 9 < len(value) <= MAX_ID and value[0] not in _REDACTS_LONG and value[-1] > " ":
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
+    if value is None:
+        return None
+    if type(value) is int:
         return str(value)
-    if not isinstance(value, str) or not value:
+    if type(value) is not str or not value:
         return None
     text: str = value.strip()
     if not text or len(text) > MAX_ID or (text[0] in REDACTS and _REDACTED.match(text)) or (len(text) < 10 and text.lower() in _NO_ID):
@@ -72,7 +78,7 @@ def as_bool(value: Any) -> bool | None:
 
 def as_json(value: Any) -> Any:
     """A list or dict, whether sent as such or as JSON text; None for everything else."""
-    if not isinstance(value, str):
+    if type(value) is not str:
         return value if isinstance(value, (list, dict)) else None
     if value and (value[0] in _OPENS or (value[0] in _BLANKS and value.lstrip()[:1] in _OPENS)):
         try:

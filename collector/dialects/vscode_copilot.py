@@ -53,7 +53,7 @@ class VSCodeCopilot(CopilotCLI):
         attributes = span.attributes
         if _OPERATION not in attributes:
             return False
-        return span.resource.get("service.name") == _SERVICE or not _KEYS.isdisjoint(attributes)
+        return span.resource.get("service.name") == _SERVICE or not attributes.keys().isdisjoint(_KEYS)
 
     def recognises_log(self, record: LogRecord) -> bool:
         event = record.event_name or as_text(record.attributes.get("event.name")) or ""
