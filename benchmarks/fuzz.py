@@ -42,7 +42,7 @@ from collector.model import Outcome, Request
 from collector.receiver.compression import decompress
 from collector.taxonomy import HALT_REASONS
 from collector.telemetry import Telemetry
-from collector.translate import encode, translate
+from collector.translate import encode, lay_out, translate
 from collector.web.render import finding_json, halt_json, session_json
 
 _GROUP: Final = 32
@@ -187,7 +187,9 @@ class Harness:
     def _elsewhere(self, request: Request) -> Request:
         """The request as another process hands it over once it has translated it."""
         try:
-            return msgspec.structs.replace(request, translated=encode(translate(request)))
+            translation = translate(request)
+            lay_out([translation])
+            return msgspec.structs.replace(request, translated=encode(translation))
         except OvercurrentError:
             return request
         except Exception:  # noqa: BLE001

@@ -5,6 +5,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, wait
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -19,13 +20,15 @@ from collector.model import Outcome, Request
 from collector.sessions import Sessions
 from collector.store.base import Commit, Store
 from collector.tool_schemas import ToolSchemas
-from collector.translate import Records, SpanKey, Translation, decode_translation, translate
+from collector.translate import Records, SpanKey, Translation, decode_translation, lay_out, translate
 from detectors.model import Event, Finding, SessionKey, SessionsMerged, Tick
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K", SpanKey, bytes)
 
 _TICK_NS = 1_000_000_000
+_LAID_OUT_BYTES = 2**20
+"""Requests are laid out for the store together up to about so many bytes: until then they are objects, several times as large."""
 _IDLE_TICK_NS = 10_000_000_000
 """Without telemetry one tick in ten seconds is enough: nothing but silence is to be noticed."""
 
@@ -92,7 +95,7 @@ class Pipeline:
         Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed. Where there is
         `more` to come, the look is left to the next call, or to `settle`.
         """
-        answers = [_translation(request) for request in requests]
+        answers = _translations(requests)
         translated = [one for one in answers if isinstance(one, Translation)]
         arrival_ns = max((r.arrival_ns for r in requests if r.arrival_ns is not None), default=None)
         try:
@@ -265,11 +268,49 @@ def _commit(events: Sequence[Event]) -> Commit:
     return Commit(seq=events[-1].seq, arrival_ns=None, events=events)
 
 
+def _translations(requests: Sequence[Request]) -> list[Translation | OvercurrentError]:
+    """One for each request, in order; the records of small ones stand together in the first of them."""
+    answers: list[Translation | OvercurrentError] = []
+    first = held = 0
+    for place, request in enumerate(requests):
+        if request.translated is None:
+            answers.append(_translation(request))
+            held += len(request.body)
+            if held < _LAID_OUT_BYTES:
+                continue
+        else:
+            answers.append(decode_translation(request.translated))
+        _lay_out(answers, first, requests)
+        first, held = place + 1, 0
+    _lay_out(answers, first, requests)
+    return answers
+
+
 def _translation(request: Request) -> Translation | OvercurrentError:
-    if request.translated is not None:
-        return decode_translation(request.translated)
+    return _attempted(request, lambda: translate(request))
+
+
+def _lay_out(answers: list[Translation | OvercurrentError], first: int, requests: Sequence[Request]) -> None:
+    """Lays out what was translated from `first` on; where one request cannot be, the others are all the same."""
     try:
-        return translate(request)
+        lay_out([one for one in answers[first:] if isinstance(one, Translation)])
+    except MemoryError:
+        raise
+    except Exception:
+        logger.exception("%d requests cannot be laid out together; each of them is by itself", len(answers) - first)
+        for place, one in enumerate(answers[first:], first):
+            if isinstance(one, Translation):
+                answers[place] = _attempted(requests[place], partial(_laid_out, one))
+
+
+def _laid_out(translation: Translation) -> Translation:
+    lay_out([translation])
+    return translation
+
+
+def _attempted(request: Request, work: Callable[[], Translation]) -> Translation | OvercurrentError:
+    try:
+        return work()
     except OvercurrentError as error:
         return error
     except MemoryError:

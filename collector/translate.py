@@ -1,9 +1,9 @@
-"""What can be made of one request by itself: decoded, translated by the dialects, and laid out for the store.
+"""What can be made of one request by itself: decoded and translated by the dialects; and of several: laid out for the store.
 
 A function of the request alone, so it may run in another process: `encode` and `decode_translation` carry the result over.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -32,8 +32,10 @@ class Records(msgspec.Struct, Generic[K], kw_only=True, array_like=True):
     times_ns: list[int]
     """When a span ended, when a log record was written; 0 where that was not said."""
     fragments: list[Fragment | None]
-    rows: pa.RecordBatch | None
-    """For the store; None without items."""
+    rows: pa.RecordBatch | None = None
+    """For the store; None without items, and before `lay_out`."""
+    items: list[Any] = []
+    """What the rows are still to be made of: spans or log records, none after `lay_out`."""
 
 
 class Translation(msgspec.Struct, kw_only=True, array_like=True):
@@ -46,11 +48,10 @@ class Translation(msgspec.Struct, kw_only=True, array_like=True):
 
 
 def translate(request: Request) -> Translation:
-    """Decodes a request and translates what it holds. Raises Malformed where it cannot be read at all."""
+    """Decodes a request and translates what it holds; `lay_out` is to follow. Raises Malformed where it cannot be read at all."""
     decoded = decode(request)
     tenant = request.tenant
     spans, logs = decoded.spans, decoded.logs
-    log_keys = [log_key(tenant, record) for record in logs]
     return Translation(
         tenant=tenant,
         outcome=_outcome(decoded),
@@ -58,15 +59,48 @@ def translate(request: Request) -> Translation:
             keys=[(tenant, span.trace_id, span.span_id) for span in spans],
             times_ns=[span.end_ns for span in spans],
             fragments=[fragment_of(span) for span in spans],
-            rows=span_columns(tenant, spans) if spans else None,
+            items=spans,
         ),
         logs=Records(
-            keys=log_keys,
+            keys=[log_key(tenant, record) for record in logs],
             times_ns=[record.time_ns for record in logs],
             fragments=[fragment_of_log(record) for record in logs],
-            rows=log_columns(tenant, logs, log_keys) if logs else None,
+            items=logs,
         ),
     )
+
+
+def lay_out(translations: Sequence[Translation]) -> None:
+    """Makes the rows of all that have none yet, and puts the records of each tenant with its first translation.
+
+    A request of one span costs as much as one of thirty otherwise: columns are dear to begin and cheap to go on with. Where
+    something cannot be laid out, which raises whatever Arrow or msgspec say of it, nothing is changed.
+    """
+    tenants: dict[str, list[Translation]] = {}
+    for one in translations:
+        tenants.setdefault(one.tenant, []).append(one)
+    made = []
+    for tenant, those in tenants.items():
+        spans = [span for one in those for span in one.spans.items]
+        logs = [record for one in those for record in one.logs.items]
+        keys = [key for one in those if one.logs.items for key in one.logs.keys]
+        made.append((span_columns(tenant, spans) if spans else None, log_columns(tenant, logs, keys) if logs else None))
+    for those, (span_rows, log_rows) in zip(tenants.values(), made, strict=True):
+        _gather([one.spans for one in those], span_rows)
+        _gather([one.logs for one in those], log_rows)
+
+
+def _gather(several: "Sequence[Records[K]]", rows: pa.RecordBatch | None) -> None:
+    several = [records for records in several if records.items]
+    if not several:
+        return
+    first, *others = several
+    first.rows, first.items = rows, []
+    for records in others:
+        first.keys += records.keys
+        first.times_ns += records.times_ns
+        first.fragments += records.fragments
+        records.keys, records.times_ns, records.fragments, records.items = [], [], [], []
 
 
 def waiting_for_spans(store: Store) -> Iterator[tuple[str, Fragment | None]]:
@@ -75,7 +109,7 @@ def waiting_for_spans(store: Store) -> Iterator[tuple[str, Fragment | None]]:
 
 
 def encode(translation: Translation) -> bytes:
-    """The translation as bytes, for another process."""
+    """The translation, laid out, as bytes for another process."""
     return _encoder.encode(translation)
 
 

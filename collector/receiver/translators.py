@@ -15,7 +15,7 @@ import msgspec
 from collector.errors import Internal, OvercurrentError, StoreUnavailable
 from collector.model import Request
 from collector.receiver.failures import Failures
-from collector.translate import encode, translate
+from collector.translate import encode, lay_out, translate
 
 log = logging.getLogger(__name__)
 
@@ -142,4 +142,6 @@ def _end_with_parent() -> None:
 
 
 def _translated(request: Request) -> bytes:
-    return encode(translate(request))
+    translation = translate(request)
+    lay_out([translation])
+    return encode(translation)

@@ -3,20 +3,26 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+import pyarrow as pa
 import pytest
 
 import collector.pipeline
+import collector.translate
 from collector.assembly import Assembler
 from collector.errors import Internal, Malformed, StoreUnavailable
 from collector.model import Outcome, Request
 from collector.pipeline import Pipeline
+from collector.session_sums import steps_of
 from collector.store.base import Commit
+from collector.store.columns import span_columns
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
-from collector.translate import Translation, translate
+from collector.telemetry_data import Span
+from collector.translate import Translation, encode, lay_out, translate
 from detectors.model import Event, Finding, Halted, SessionKey, Step, Tick
 
-from .agents import START_NS, Run, agent, llm, loop, request, tool
+from .agents import START_NS, Run, agent, content_log, llm, loop, request, span_id, tool, trace_id
 
 BAD = Request(signal="traces", encoding="protobuf", body=b"\xff\xff")
 
@@ -209,6 +215,50 @@ def test_a_request_over_which_translation_fails_is_refused_and_the_others_are_ke
     outcomes = made.process([request(llm("a", session="s")), request(llm("poison", session="s")), request(llm("b", session="s"))])
     assert [type(outcome) for outcome in outcomes] == [Outcome, Internal, Outcome]
     assert run.sums()["s"].llm_calls == 2
+
+
+def test_a_request_that_cannot_be_laid_out_is_refused_and_those_beside_it_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fragile(tenant: str, spans: Sequence[Span]) -> pa.RecordBatch:
+        if any(span.name == "poison" for span in spans):
+            raise pa.ArrowInvalid("a bug")
+        return span_columns(tenant, spans)
+
+    monkeypatch.setattr(collector.translate, "span_columns", fragile)
+    store, run = Failing(), Run()
+    made, watching = pipeline(run, store)
+    sent = [request(llm("a", session="s")), request(llm("poison", session="s")), BAD, request(llm("b", session="s"))]
+    expected = [Outcome, Internal, Malformed, Outcome]
+    assert [type(outcome) for outcome in made.process(sent)] == expected
+    assert [type(outcome) for outcome in made.process(sent)] == expected
+    assert [span for _, _, span in store.span_keys(9)] == [span_id("a"), span_id("b")]
+    assert watching.duplicates == [{"traces": 0, "logs": 0}, {"traces": 2, "logs": 0}]
+    assert run.sums()["s"].llm_calls == 2
+
+
+@pytest.mark.parametrize("apart", [1, 2**20])
+def test_requests_of_one_commit_are_kept_in_their_order_and_each_once(apart: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(one: Request) -> Request:
+        translation = translate(one)
+        lay_out([translation])
+        return msgspec.structs.replace(one, body=b"", translated=encode(translation))
+
+    monkeypatch.setattr(collector.pipeline, "_LAID_OUT_BYTES", apart)
+    a, b, c, d = (request(llm(name, session="s"), tenant="other" if name == "c" else "default") for name in "abcd")
+    logs = [content_log(name, says=f"{name} says") for name in "ab"]
+    store, run = Failing(), Run()
+    made, watching = pipeline(run, store)
+    outcomes = made.process([logs[0], a, elsewhere(b), c, logs[1], a, d, elsewhere(logs[1])])
+    assert outcomes == [Outcome(accepted=1)] * 8
+    assert watching.duplicates == [{"traces": 1, "logs": 1}]
+    assert [key for key in store.span_keys(9) if key[0] == "default"] == [("default", trace_id("t"), span_id(name)) for name in "abd"]
+    assert sorted(store.log_keys(9)) == sorted(key for log in logs for key in translate(log).logs.keys)
+    kept = {tenant: steps_of(store.events([SessionKey(tenant, "", "s")])) for tenant in ("default", "other")}
+    assert [(step.span_id, step.output_text) for step in kept["default"]] == [
+        (span_id("a"), "a says"),
+        (span_id("b"), "b says"),
+        (span_id("d"), None),
+    ]
+    assert [(step.span_id, step.output_text) for step in kept["other"]] == [(span_id("c"), None)]
 
 
 @pytest.mark.parametrize("error", [ValueError, StoreUnavailable])

@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.errors import Internal, Malformed, StoreUnavailable
 from collector.model import Request
 from collector.receiver.translators import LARGE_BYTES, Translators
-from collector.translate import decode_translation, translate
+from collector.translate import decode_translation, lay_out, translate
 from tests.e2e.programs import Service
 
 SPANS = 200
@@ -56,7 +56,9 @@ async def test_another_process_says_the_same(translators: Translators) -> None:
     request = await translators.translated(large())
     assert request.body == b""
     assert request.translated is not None
-    assert decode_translation(request.translated) == translate(large())
+    here = translate(large())
+    lay_out([here])
+    assert decode_translation(request.translated) == here
 
 
 async def test_small_requests_and_those_of_a_pool_without_processes_stay_here(translators: Translators) -> None:
