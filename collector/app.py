@@ -68,7 +68,7 @@ class App:
             prepare=self._translators.translated,
             settle=self.core.settle,
         )
-        self.core.pipeline.more = self.admission.more
+        self.core.pipeline.answers_first = True
         self.service = RunningService(self.core, self.admission)
         self._authority = Authority(config.security.tokens)
         self._grpc: GrpcReceiver | None = None

@@ -59,7 +59,7 @@ class Pipeline:
         """Reads back from `store` what a repeated delivery is recognised by.
 
         `recover` makes an assembler that knows what the store holds, for after a failed commit. With a `writer`, of one thread,
-        and while there is `more` to come, the sessions look at a commit while the next one is being written.
+        and where it `answers_first`, the sessions look at a commit while the next one is being written.
         """
         self.store = store
         self.assembler = assembler
@@ -69,8 +69,8 @@ class Pipeline:
         self._observer = observer
         self._recover = recover
         self._writer = writer
-        self.more: Callable[[], bool] = lambda: False
-        """Whether `process` will be called again at once."""
+        self.answers_first = False
+        """Whether `process` leaves the look to its next call or to `settle`, which its caller owes then."""
         self.writing = False
         """Sessions look at one commit while the next is being written: nothing else can be recorded now."""
         self._unseen: deque[tuple[Sequence[Event], int | None]] = deque()
@@ -92,8 +92,8 @@ class Pipeline:
     def process(self, requests: Sequence[Request]) -> list[Outcome | OvercurrentError]:
         """Decodes, recognises repeats, translates, commits all requests at once, then has the detectors look.
 
-        Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed. Where there is
-        `more` to come, the look is left to the next call, or to `settle`.
+        Returns one outcome per request, in order; a StoreUnavailable for all of them where the commit failed. Where it
+        `answers_first`, the look is left to the next call, or to `settle`.
         """
         answers = _translations(requests)
         translated = [one for one in answers if isinstance(one, Translation)]
@@ -115,7 +115,7 @@ class Pipeline:
         if self._observer is not None:
             self._observer.committed({"traces": spans.duplicates, "logs": logs.duplicates})
         self._unseen.append((events, arrival_ns))
-        if not self.more():
+        if not self.answers_first or self._writer is None:
             self.settle()
         return [one if isinstance(one, OvercurrentError) else one.outcome for one in answers]
 

@@ -72,7 +72,8 @@ class Admission:
     ) -> None:
         """`prepare` may do part of the work beforehand, elsewhere; while it does the request counts as one that waits.
 
-        `settle` runs on the worker thread before each call: what `process` put off is done then.
+        `settle` runs on the worker thread once requests are answered and no other waits, and before each call: what `process`
+        put off is done then.
         """
         self._settle = settle
         self._process = process
@@ -95,10 +96,6 @@ class Admission:
     def depth_bytes(self) -> int:
         """Bytes of requests being read, waiting, or being committed."""
         return self._depth
-
-    def more(self) -> bool:
-        """Whether a request waits: then `process` is called again at once."""
-        return bool(self._queue)
 
     def start(self) -> None:
         """Starts the worker. What was submitted before it is processed now."""
@@ -205,14 +202,19 @@ class Admission:
                 if not calls and not group and self._stopping:
                     return
             if calls:
-                try:
-                    self._settle()
-                except Exception:
-                    log.exception("what was put off was not done; the next call tries again")
+                self._catch_up()
             for future, function in calls:
                 _run_call(future, function)
             if group:
                 self._commit(group)
+                if not self._queue:
+                    self._catch_up()
+
+    def _catch_up(self) -> None:
+        try:
+            self._settle()
+        except Exception:
+            log.exception("what was put off was not done; the next call tries again")
 
     def _next_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []

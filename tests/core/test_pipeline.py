@@ -287,7 +287,7 @@ def test_a_commit_that_fails_while_the_one_before_is_looked_at_is_made_good() ->
     made, _ = pipeline(run, store)
     calls = [request(one) for one in loop("t", session="s", rounds=12)]
     with ThreadPoolExecutor(1) as writer:
-        made._writer, made.more = writer, lambda: True
+        made._writer, made.answers_first = writer, True
         for number, sent in enumerate(calls):
             store.refuse = [full] if number % 3 == 0 else []
             while isinstance(made.process([sent])[0], StoreUnavailable):

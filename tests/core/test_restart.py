@@ -70,7 +70,7 @@ def restarted(tmp_path: Path, cuts: list[int], *, tick: int = 0, busy: bool = Fa
     sessions look at each commit while the next one is written, and a crash comes before the look.
     """
     running = core(tmp_path / "0")
-    running.pipeline.more = lambda: busy
+    running.pipeline.answers_first = busy
     sent = 0
     for life, cut in enumerate([*cuts, len(STORY)], 1):
         for place in range(max(0, sent - 3), cut):
@@ -82,7 +82,7 @@ def restarted(tmp_path: Path, cuts: list[int], *, tick: int = 0, busy: bool = Fa
             crash(running, tmp_path / str(life))
             drop(running)
             running = core(tmp_path / str(life))
-            running.pipeline.more = lambda: busy
+            running.pipeline.answers_first = busy
     came_to = outcome(running)
     running.close()
     return came_to

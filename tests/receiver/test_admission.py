@@ -178,6 +178,25 @@ async def test_a_call_that_raises_tells_its_caller_only(receivers: Receivers) ->
     assert await receivers.admission.submit(request()) == Outcome(accepted=1)
 
 
+async def test_senders_are_answered_before_what_was_put_off_is_done(recorder: Recorder) -> None:
+    answered = threading.Event()
+    looked: list[bool] = []
+    admission = Admission(recorder, queue_bytes=10_000, settle=lambda: looked.append(answered.wait(60)))
+    admission.start()
+    assert await admission.submit(request()) == Outcome(accepted=1)
+    answered.set()
+    assert await asyncio.to_thread(admission.drain_and_stop, 60)
+    assert looked == [True]
+
+
+async def test_what_was_put_off_may_fail(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    admission = Admission(recorder, queue_bytes=10_000, settle=lambda: [][0])
+    admission.start()
+    assert [await admission.submit(request()) for _ in range(2)] == [Outcome(accepted=1)] * 2
+    assert await asyncio.to_thread(admission.drain_and_stop, 60)
+    assert "what was put off was not done" in caplog.text
+
+
 async def test_stopping_processes_what_waits_and_refuses_the_rest(recorder: Recorder) -> None:
     admission = Admission(recorder, queue_bytes=10_000)
     admission.start()
