@@ -190,7 +190,10 @@ async def test_senders_are_answered_before_what_was_put_off_is_done(recorder: Re
 
 
 async def test_what_was_put_off_may_fail(recorder: Recorder, caplog: pytest.LogCaptureFixture) -> None:
-    admission = Admission(recorder, queue_bytes=10_000, settle=lambda: [][0])
+    def fail() -> None:
+        raise ValueError("no")
+
+    admission = Admission(recorder, queue_bytes=10_000, settle=fail)
     admission.start()
     assert [await admission.submit(request()) for _ in range(2)] == [Outcome(accepted=1)] * 2
     assert await asyncio.to_thread(admission.drain_and_stop, 60)
