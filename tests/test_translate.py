@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from collector.decode import decode
+from collector.dialects import fragment_of, fragment_of_log
 from collector.translate import Translation, decode_translation, encode, lay_out, translate
 from tests.dialects.captures import SCENARIOS, name_of, requests
 
@@ -18,6 +20,14 @@ def test_a_translation_is_the_same_after_the_way_to_another_process(folder: Path
         translation = translate(request)
         lay_out([translation])
         assert decode_translation(encode(translation)) == translation
+
+
+@pytest.mark.parametrize("folder", SCENARIOS, ids=name_of)
+def test_each_item_has_its_own_fragment(folder: Path) -> None:
+    for request in requests(folder):
+        decoded, translation = decode(request), translate(request)
+        assert translation.spans.fragments == [fragment_of(span) for span in decoded.spans]
+        assert translation.logs.fragments == [fragment_of_log(record) for record in decoded.logs]
 
 
 def told(translations: Sequence[Translation]) -> dict[str, list[Any]]:

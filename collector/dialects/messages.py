@@ -201,7 +201,7 @@ def messages(value: Any) -> list[Message]:
 
 def read(item: Any) -> Message:
     """One message of any known shape."""
-    if not isinstance(item, dict):
+    if type(item) is not dict:
         return Message("", as_text(item))
     body = item.get("parts")
     if type(body) is list and _OWN_CALLS.isdisjoint(item):
@@ -241,14 +241,15 @@ def read(item: Any) -> Message:
 
 
 _OWN_CALLS: Final = frozenset({"tool_calls", "tool_call_id", "id"})
+_USUAL_ROLES: Final = frozenset({"system", "user", "assistant", "tool"})
 
 
 def _conventional(role: Any, parts: list[Any]) -> Message | None:
     """A message whose parts are all as the conventions say, the commonest kind; None for any other."""
-    if type(role) is not str or role in _ROLES or role.lower() != role:
+    if type(role) is not str or (role not in _USUAL_ROLES and (role in _ROLES or role.lower() != role)):
         return None
-    if len(parts) == 1 and type(parts[0]) is dict and parts[0].get("type") == "text":
-        text = parts[0].get("content")
+    if len(parts) == 1 and type(part := parts[0]) is dict and part.get("type") == "text":
+        text = part.get("content")
         return Message(role, as_text(text)) if type(text) is str else None
     texts: list[str] = []
     asks: list[ToolAsk] = []
