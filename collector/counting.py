@@ -15,7 +15,7 @@ from collector.pricing import Charge
 from collector.tool_calls import Change, ToolCalls
 from collector.traces import PARENT_HOPS, Inner, Limits, SpanInfo, Trace
 from collector.twins import Marks, Twins, marks_of
-from detectors.model import CostBasis, SessionKey, Step, StepAmended, StepKind, StepRetracted, without_texts
+from detectors.model import SessionKey, Step, StepAmended, StepKind, StepRetracted, without_texts
 
 Pricer = Callable[[Step], Charge]
 """Says what an `llm` step costs."""
@@ -213,7 +213,7 @@ class Counting(Ownership):
     def _amend(self, known: Step, now: Step) -> None:
         if now == known:
             return
-        if now.kind is StepKind.LLM and known.cost_basis is not CostBasis.PROVIDER:
+        if now.kind is StepKind.LLM:
             self._charge(now)
         self._steps.set(known.seq, now)
         session = self.survivor(now.session)

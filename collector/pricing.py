@@ -17,12 +17,15 @@ from genai_prices import data_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, Provider, StartDateConstraint, TimeOfDateConstraint
 
 from collector.errors import ConfigError
-from collector.tariffs import Cost, Rates, Tariff, Tokens, cost, tariff, times
+from collector.tariffs import Cost, Rates, Tariff, Tokens, cost, possible, tariff, times
 from detectors.model import CostBasis, Step
 
+_PROVIDER: Final = CostBasis.PROVIDER
 _UNMETERED: Final = CostBasis.UNMETERED
 _COMPUTED: Final = CostBasis.COMPUTED
 _ESTIMATED: Final = CostBasis.ESTIMATED
+_ROUNDED: Final = Decimal("0.0000005")
+"""By how much a stated cost may be off: some senders round to the micro-dollar."""
 _CACHED_MODELS: Final = 4096
 _MAX_NAME: Final = 256
 _REQUIRED: Final = ("input_per_million", "output_per_million")
@@ -102,12 +105,12 @@ class Prices:
     ) -> tuple[Decimal | None, CostBasis]:
         """Cost in US dollars of one call at `at_ns`; None and `unmetered` where the model, a count or a price is unknown.
 
-        `input_tokens` holds everything cached, `output_tokens` all reasoning. Where tokens were written to a cache and nobody
-        says for how long, the cost is `estimated`: that of the shorter time, the default. The name of the model is trusted
-        over the provider, which is often that of a framework or gateway.
+        `input_tokens` holds everything cached, `output_tokens` all reasoning; a part that is None is one nobody tells. Where
+        that matters the cost is `estimated`, as `collector.tariffs.cost` says. The name of the model is trusted over the
+        provider, which is often that of a framework or gateway.
 
-        >>> Prices().price("openai", "gpt-4o", input_tokens=412, output_tokens=28, at_ns=0)[0]
-        Decimal('0.00131')
+        >>> Prices().price("openai", "gpt-4o", input_tokens=412, cached_input_tokens=0, output_tokens=28, at_ns=0)
+        (Decimal('0.00131'), <CostBasis.COMPUTED: 'computed'>)
         """
         if input_tokens is None or output_tokens is None or not model:
             return None, _UNMETERED
@@ -115,12 +118,12 @@ class Prices:
         tokens = Tokens(
             input_tokens,
             output_tokens,
-            cached_input_tokens or 0,
-            cache_write_tokens or 0,
+            cached_input_tokens,
+            cache_write_tokens,
             cache_write_1h_tokens,
-            reasoning_tokens or 0,
-            input_audio_tokens or 0,
-            output_audio_tokens or 0,
+            reasoning_tokens,
+            input_audio_tokens,
+            output_audio_tokens,
         )
         return _based(cost(_in_force(rates, at_ns), tokens)) if rates else (None, _UNMETERED)
 
@@ -129,25 +132,37 @@ class Prices:
         return self._find(provider, model).context_window if model else None
 
     def charge(self, step: Step) -> Charge:
-        """What the model call costs by the table, which has list prices only, and the context window of its model."""
+        """What the model call costs, and the context window of its model.
+
+        What the provider says it charges is the cost. Else it is computed from the table, which has list prices only. What the
+        sender reckons is believed where the table knows no price, or has to assume something and the sender's figure is possible:
+        it saw the response.
+        """
         model, input_tokens, output_tokens = step.model, step.input_tokens, step.output_tokens
         if not model:
-            return None, _UNMETERED, None
+            return (*_told(step), None)
         found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
-        if input_tokens is None or output_tokens is None or not found.rates or step.service_tier is not None:
-            return None, _UNMETERED, found.context_window
+        if step.billed_usd is not None or input_tokens is None or output_tokens is None or not found.rates or step.service_tier is not None:
+            return (*_told(step), found.context_window)
         by = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
         tokens = Tokens(
             input_tokens,
             output_tokens,
-            step.cached_input_tokens or 0,
-            step.cache_write_tokens or 0,
+            step.cached_input_tokens,
+            step.cache_write_tokens,
             step.cache_write_1h_tokens,
-            step.reasoning_tokens or 0,
-            step.input_audio_tokens or 0,
-            step.output_audio_tokens or 0,
+            step.reasoning_tokens,
+            step.input_audio_tokens,
+            step.output_audio_tokens,
         )
-        return (*_based(cost(by, tokens)), found.context_window)
+        if step.zeros_left_out:
+            tokens = tokens.without_gaps()
+        total, known = cost(by, tokens)
+        if known and total is not None:
+            return total, _COMPUTED, found.context_window
+        if step.stated_usd is not None and (total is None or _may_be(step.stated_usd, by, tokens)):
+            total = step.stated_usd
+        return total, _UNMETERED if total is None else _ESTIMATED, found.context_window
 
     def _find(self, provider: str | None, model: str) -> _Found:
         if len(model) > _MAX_NAME:
@@ -225,6 +240,19 @@ def _names(model: str) -> Iterator[str]:
         seen.add(shorter)
         yield shorter
         name = shorter
+
+
+def _told(step: Step) -> tuple[Decimal | None, CostBasis]:
+    """The cost of a call that the table has no price for."""
+    if step.billed_usd is not None:
+        return step.billed_usd, _PROVIDER
+    return step.stated_usd, _UNMETERED if step.stated_usd is None else _ESTIMATED
+
+
+def _may_be(stated: Decimal, by: Tariff, tokens: Tokens) -> bool:
+    """Whether the call may have cost that, as far as its counts are known."""
+    found = possible(by, tokens)
+    return found is not None and found[0] - _ROUNDED <= stated <= found[1] + _ROUNDED
 
 
 def _based(found: Cost) -> tuple[Decimal | None, CostBasis]:

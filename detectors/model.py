@@ -58,7 +58,11 @@ class ErrorClass(StrEnum):
 
 
 class CostBasis(StrEnum):
-    """Where a figure in dollars comes from. `mixed` is for sums of several kinds."""
+    """Where a figure in dollars comes from. `mixed` is for sums of several kinds.
+
+    `provider`: the provider's own response. `computed`: a price list, with every count that matters known. `estimated`: the same with
+    something assumed, or what the sender reckons. `unmetered`: nobody knows.
+    """
 
     PROVIDER = "provider"
     COMPUTED = "computed"
@@ -132,6 +136,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
     reasoning_tokens: int | None = None
     input_audio_tokens: int | None = None
     output_audio_tokens: int | None = None
+    zeros_left_out: bool | None = None
+    """Who sent this leaves out counts of nothing: where it has no `cached_input_tokens`, nothing was read from a cache."""
+    billed_usd: Decimal | None = None
+    """What the provider's own response says it charges for the call."""
+    stated_usd: Decimal | None = None
+    """What the sender reckons that the call costs, by prices of its own."""
     cost_usd: Decimal | None = None
     cost_basis: CostBasis | None = None
     service_tier: str | None = None

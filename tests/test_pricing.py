@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from collector.errors import ConfigError
 from collector.pricing import Prices
+from collector.tariffs import Rates, Tokens, cost, possible, tariff
 from detectors.model import CostBasis, SessionKey, Step, StepKind
 
 AT = int(dt.datetime(2025, 11, 20, tzinfo=dt.UTC).timestamp()) * 10**9
@@ -65,15 +66,16 @@ HAND_PRICED = [
 ]
 
 
+NO_PARTS = {"cached_input_tokens": 0, "cache_write_tokens": 0, "input_audio_tokens": 0, "output_audio_tokens": 0}
+
+
 def usd(provider: str | None, model: str | None, at_ns: int = AT, own: Prices = prices, **tokens: Any) -> Decimal | None:
     return own.price(provider, model, at_ns=at_ns, **tokens)[0]
 
 
 @pytest.mark.parametrize(("provider", "model", "tokens", "cost"), HAND_PRICED)
 def test_hand_priced(provider: str, model: str, tokens: dict[str, int], cost: str) -> None:
-    found, basis = prices.price(
-        provider, model, at_ns=AT, input_tokens=tokens.pop("input_tokens"), output_tokens=tokens.pop("output_tokens"), **tokens
-    )
+    found, basis = prices.price(provider, model, at_ns=AT, **(NO_PARTS | tokens))  # type: ignore[arg-type]
     assert str(found) == cost
     assert basis is CostBasis.COMPUTED
 
@@ -144,7 +146,7 @@ def test_what_is_unknown_is_unmetered(model: str | None, tokens: dict[str, Any])
 
 
 def test_what_is_written_for_nobody_knows_how_long_is_an_estimate_by_the_default() -> None:
-    tokens: dict[str, Any] = {"input_tokens": 1000, "cache_write_tokens": 300, "output_tokens": 0}
+    tokens: dict[str, Any] = {"input_tokens": 1000, "cached_input_tokens": 0, "cache_write_tokens": 300, "output_tokens": 0}
     found, basis = prices.price("anthropic", "claude-sonnet-4-5", at_ns=AT, **tokens)
     assert found == usd("anthropic", "claude-sonnet-4-5", cache_write_1h_tokens=0, **tokens)
     assert basis is CostBasis.ESTIMATED
@@ -220,9 +222,48 @@ def test_a_step_is_charged_with_its_cost_and_window() -> None:
         ended_ns=AT,
         model="gpt-4o",
         input_tokens=64_000,
+        cached_input_tokens=0,
         output_tokens=0,
     )
     assert prices.charge(step) == (Decimal("0.16"), CostBasis.COMPUTED, 128_000)
+
+
+def test_where_the_cached_count_is_missing_the_cost_is_the_most_it_can_be() -> None:
+    # gpt-4o: 2.50 in, 1.25 cached.
+    told: dict[str, Any] = {"input_tokens": 1_000, "output_tokens": 0}
+    assert prices.price("openai", "gpt-4o", at_ns=AT, **told) == (Decimal("0.0025"), CostBasis.ESTIMATED)
+    assert prices.price("openai", "gpt-4o", at_ns=AT, cached_input_tokens=0, **told) == (Decimal("0.0025"), CostBasis.COMPUTED)
+    rates = tariff(Rates(input=Decimal("2.5"), output=Decimal(10), read=Decimal("1.25")))
+    assert possible(rates, Tokens(1_000, 0)) == (Decimal("0.00125"), Decimal("0.0025"))
+    # Where nobody says what was written either, it may have been dearer: Haiku 4.5 costs 1, 0.10 read, 1.25 written, 2 for an hour.
+    rates = tariff(Rates(input=Decimal(1), output=Decimal(5), read=Decimal("0.1"), write=Decimal("1.25"), write_1h=Decimal(2)))
+    assert possible(rates, Tokens(1_000, 0)) == (Decimal("0.0001"), Decimal("0.002"))
+    assert possible(rates, Tokens(1_000, 0, 0, 0)) == (Decimal("0.001"), Decimal("0.001"))
+    assert possible(tariff(Rates(input=None, output=None)), Tokens(1, 1)) is None
+
+
+@given(
+    st.lists(st.integers(0, 50), min_size=6, max_size=6),
+    st.integers(0, 10_000),
+    st.tuples(*[st.none() | st.integers(0, 10_000)] * 4),
+    st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_whatever_the_missing_counts_are_the_cost_lies_between_the_least_and_the_most(
+    prices_of_parts: list[int], told: int, known: tuple[int | None, ...], shares: tuple[float, ...]
+) -> None:
+    by = tariff(Rates(*map(Decimal, prices_of_parts)))
+    read, write, hour, thought = known
+    # Who tells for how long something was written tells how much it was.
+    hour = None if write is None else hour
+    band = possible(by, Tokens(told, told, read, write, hour, thought))
+    assert band is not None
+    real_read = int((told - min(write or 0, told)) * shares[0]) if read is None else read
+    real_write = int(max(told - real_read, 0) * shares[1]) if write is None else write
+    real_hour = int(real_write * shares[2]) if hour is None else hour
+    real_thought = int(told * shares[3]) if thought is None else thought
+    found, _ = cost(by, Tokens(told, told, real_read, real_write, real_hour, real_thought))
+    assert found is not None
+    assert band[0] <= found <= band[1]
 
 
 @given(

@@ -8,7 +8,7 @@ import msgspec
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.genai_keys import other_tier
 from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
-from collector.dialects.values import answer, as_bool, as_int, as_text, as_texts, first, first_id, first_int, json_text
+from collector.dialects.values import answer, as_bool, as_int, as_text, as_texts, as_usd, first, first_id, first_int, json_text
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -32,11 +32,11 @@ class ClaudeCode:
     tracing has what was newly said, and outcomes of tools, in `new_context` of the next model call.
     Tokens: input EXCLUDES what was read from and written to the cache; all three are added up here. Of what was written
     the records of 2.1.330 say how much is kept for an hour, spans do not. Output includes thinking, which is not told apart.
+    `cost_usd` is the client's own reckoning, wherever the model is served: "approximations", as its documentation says.
     Session: `session.id` everywhere; a sub-agent's is its parent's.
     Turn: one `claude_code.interaction`, a trace; a sub-agent's result opens another. Records alone mark none.
     Known gaps: calls that validation rejects leave no record of the tool: detailed tracing tells that they were made and why
-    they were rejected, not of which tool; retried HTTP errors are one span. The
-    client's own `cost_usd` is not read.
+    they were rejected, not of which tool; retried HTTP errors are one span.
     Versions seen: 2.1.197 and 2.1.330.
     Switch: CLAUDE_CODE_ENABLE_TELEMETRY=1, OTEL_LOG_TOOL_DETAILS=1 for arguments.
     """
@@ -190,4 +190,5 @@ def _usage(attributes: Attributes) -> Usage:
     written = first_int(attributes, "cache_creation_tokens")
     hour = lasting(written, first_int(attributes, "cache_creation_1h_tokens"), first_int(attributes, "cache_creation_5m_tokens"))
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
-    return Usage(total, as_int(attributes.get("output_tokens")), read, written, cache_write_1h_tokens=hour)
+    stated = as_usd(attributes.get("cost_usd_micros"), digits=6) or as_usd(attributes.get("cost_usd")) or None
+    return Usage(total, as_int(attributes.get("output_tokens")), read, written, cache_write_1h_tokens=hour, stated_usd=stated)

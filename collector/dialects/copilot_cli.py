@@ -38,6 +38,10 @@ class CopilotCLI(OtelGenAI):
         turn = first_id(attributes, "github.copilot.interaction_id")
         return session, (*others, turn) if turn else others
 
+    def leaves_out_zeros(self, span: Span) -> bool:
+        del span
+        return True
+
     def ending(self, span: Span) -> Ending:
         found = super().ending(span)
         code = span.attributes.get("process.exit.code")

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from collector.dialects.steps import Usage, inclusive
-from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, canonical, first
+from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, as_usd, canonical, first
 from collector.telemetry_data import Attributes
 
 _NO_VENDOR: Final = frozenset({"strands-agents", "microsoft.agent_framework", "langchain", "langgraph", "gcp.vertex.agent"})
@@ -54,6 +54,16 @@ _OUTPUT_AUDIO: Final = (
     "gen_ai.usage.completion_tokens_details.audio",
 )
 _TOTAL: Final = ("gen_ai.usage.total_tokens",)
+_STATED: Final = frozenset(
+    {
+        "gen_ai.cost.total_cost",  # LiteLLM
+        "gen_ai.usage.cost",  # OpenLIT, which writes 0 for models that it has no price for
+        "gen_ai.usage.total_cost",  # Sentry
+        "opencode.llm.cost.total",
+        "operation.cost",  # Pydantic AI
+    }
+)
+"""What the sender reckons that a call costs, by a price list of its own."""
 _PARTS: Final = {
     key: (rank, part)
     for part, keys in (
@@ -68,7 +78,7 @@ _PARTS: Final = {
     for rank, key in enumerate(keys)
 }
 """Each key, how late it is asked, and what it counts."""
-_PART_KEYS: Final = frozenset(_PARTS)
+_PART_KEYS: Final = frozenset(_PARTS) | _STATED
 
 
 def usage(attributes: Attributes) -> Usage:
@@ -82,11 +92,15 @@ def usage(attributes: Attributes) -> Usage:
     if not present:
         return Usage(told, said)
     parts: dict[str, int] = {}
-    for key in present if len(present) == 1 else sorted(present, key=_PARTS.__getitem__, reverse=True):
+    counted = present - _STATED
+    for key in counted if len(counted) == 1 else sorted(counted, key=_PARTS.__getitem__, reverse=True):
         count = as_int(attributes[key])
         if count is not None:
             parts[_PARTS[key][1]] = count
-    return inclusive(told, said, **parts)
+    found = inclusive(told, said, **parts)
+    if len(counted) == len(present):
+        return found
+    return found._replace(stated_usd=next((usd for key in sorted(present & _STATED) if (usd := as_usd(attributes[key]))), None))
 
 
 def other_tier(name: Any) -> str | None:

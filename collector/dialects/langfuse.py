@@ -1,5 +1,6 @@
 """Langfuse SDKs."""
 
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
@@ -8,7 +9,7 @@ from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
 from collector.dialects.steps import Ending, ending, failed, identity_only, model_call, step, tool_kind
 from collector.dialects.usage_json import usage_of
-from collector.dialects.values import as_dict, as_id, as_json, as_text, first_id
+from collector.dialects.values import as_dict, as_id, as_json, as_text, as_usd, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -31,7 +32,8 @@ class Langfuse:
     Keys: `langfuse.observation.input`, `.output` as JSON, `.model.name`, `.usage_details`; a tool's name is the span's.
     A failure is `.level` = ERROR with `.status_message`; OTel's status stays UNSET in JavaScript.
     Tokens: JSON of `usage_details`. Integrations write either the provider's own figures, or disjoint buckets in which
-    the input EXCLUDES cached and the output EXCLUDES reasoning: the total tells which.
+    the input EXCLUDES cached and the output EXCLUDES reasoning: the total tells which. `cost_details` is what the
+    application states, or the OpenAI integration read in the response: which of the two, nobody says.
     Session: `session.id`, older `langfuse.session.id`; version 3 sets it on the root only.
     Turn: the root observation.
     Known gaps: no response id.
@@ -56,7 +58,10 @@ class Langfuse:
         if kind is StepKind.LLM:
             said = _exchange(attributes)
             model = as_text(get(_OBS + "model.name"))
-            found = model_call(span, self.name, model, usage_of(get(_OBS + "usage_details")), _ending(span), said=said, agent=agent)
+            usage = usage_of(get(_OBS + "usage_details"))
+            if _OBS + "cost_details" in attributes:
+                usage = usage._replace(stated_usd=_stated(as_dict(get(_OBS + "cost_details"))))
+            found = model_call(span, self.name, model, usage, _ending(span), said=said, agent=agent)
             return Fragment(step=found, session_id=session, conversation_ids=others, agent=agent, **_calls(said))
         if kind is StepKind.TOOL:
             return self._tool(span, name, agent)
@@ -103,6 +108,13 @@ def _identity(attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
     named_there = (as_id(value.strip('"')) for value in threads if isinstance(value, str))
     known = list(dict.fromkeys(found for found in (named, *named_there) if found))
     return (known[0] if known else None), tuple(known[1:])
+
+
+def _stated(details: dict[str, Any]) -> Decimal | None:
+    """The total, else the sum of all parts, as Langfuse has it; None where a part is no amount."""
+    parts = [as_usd(details["total"])] if "total" in details else [as_usd(part) for part in details.values()]
+    known = [part for part in parts if part is not None]
+    return (sum(known, Decimal(0)) or None) if len(known) == len(parts) else None
 
 
 def _ending(span: Span) -> Ending:

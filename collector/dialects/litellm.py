@@ -26,10 +26,11 @@ class LiteLLM(OtelGenAI):
     are left out of `gen_ai.output.messages`; they stand in the child span with the raw answer (`llm.<vendor>.choices`, a
     Python repr), else in the next request's history. Spans of the gateway's own work are none of an agent's.
     Tokens: input includes cached, output includes reasoning; both only in `metadata.usage_object`, a Python repr.
+    `gen_ai.cost.total_cost` is the gateway's reckoning.
     Session: `session_id`, else `thread_id`, `conversation_id`, in `metadata.requester_metadata`, a Python repr; without one
     each request is a trace, and tool-call ids join them.
     Turn: none that the gateway sees.
-    Known gaps: tools run elsewhere: their calls show through the next request only. The gateway's own prices are not read.
+    Known gaps: tools run elsewhere: their calls show through the next request only.
     Versions seen: litellm otel callback of 2026, older and latest conventions.
     Switch: send `metadata.session_id` with each request.
     """

@@ -10,7 +10,7 @@ from collector.dialects.envelopes import ReturnedCall, returned_call, tool_argum
 from collector.dialects.messages import Exchange
 from collector.dialects.steps import ending, identity_only, model_call, step, tool_kind
 from collector.dialects.usage_json import completed, usage_of
-from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts, first_id
+from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts, as_usd, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -31,7 +31,8 @@ class MLflow:
     Keys: `mlflow.spanInputs`, `.spanOutputs`, `mlflow.llm.model`, `mlflow.chat.tokenUsage`; a tool's name is the span's.
     LangChain's tools have `tool_call_id` and a ToolMessage as output, whose `status` alone tells a handled failure.
     Tokens: input includes cached, output includes reasoning; the latter only where the provider's response is kept whole, or
-    the message that LangGraph's node returned, which is read as a second record of the call.
+    the message that LangGraph's node returned, which is read as a second record of the call. `mlflow.llm.cost` is
+    reckoned by its own price list.
     Session: lost over OTLP with most releases; `session.id`, `mlflow.trace.session` where they are sent.
     Turn: the root span, one run.
     Known gaps: session and user.
@@ -73,6 +74,8 @@ class MLflow:
         exchange, reasons = _exchange(told, said)
         response = as_dict(said)
         tokens = completed(usage_of(_value(span.attributes, "mlflow.chat.tokenUsage")), usage_of(response.get("usage")))
+        if "mlflow.llm.cost" in span.attributes and (stated := as_usd(as_dict(span.attributes["mlflow.llm.cost"]).get("total_cost"))):
+            tokens = tokens._replace(stated_usd=stated)
         model = as_text(_value(span.attributes, "mlflow.llm.model")) or as_text(_value(span.attributes, "model"))
         response_id = as_id(response.get("id"))
         provider = as_text(_value(span.attributes, "mlflow.llm.provider"))

@@ -9,7 +9,7 @@ from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.genai_keys import other_tier
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_kind
-from collector.dialects.usage_json import written
+from collector.dialects.usage_json import billed_usd, written
 from collector.dialects.values import (
     answer,
     as_dict,
@@ -17,6 +17,7 @@ from collector.dialects.values import (
     as_json,
     as_text,
     as_texts,
+    as_usd,
     ask,
     canonical,
     first,
@@ -42,6 +43,14 @@ _KINDS: Final = {
 _NO_STEP: Final = frozenset({"EVALUATOR", "GUARDRAIL", "PROMPT", "UNKNOWN"})
 _IN: Final = "llm.input_messages."
 _OUT: Final = "llm.output_messages."
+_LEAVE_OUT_ZEROS: Final = frozenset(
+    {
+        *(f"openinference.instrumentation.{name}" for name in ("agno", "anthropic", "crewai", "google_genai", "langchain")),
+        "@arizeai/openinference-instrumentation-langchain",
+        "@arizeai/openinference-instrumentation-langchain-v0",
+    }
+)
+"""Instrumentations that send the cached count wherever it is not 0, by their source; the first and the last two as recorded too."""
 _METHOD: Final = re.compile(r"\.(__call__|run|_run|call|acall|invoke|ainvoke)$")
 """Where a tool has no `tool.name`, the span is named after the method that was traced."""
 
@@ -57,7 +66,9 @@ class OpenInference:
     `tool.parameters` is the schema, except where it repeats the arguments: not read.
     LangChain marks hand-off tools as AGENT, with `tool.name`. A failure that LangChain handles has status OK: only the
     ToolMessage's `status` tells. Hidden content is `__REDACTED__`.
-    Tokens: input includes cached, output includes reasoning. AGENT and CHAIN spans may repeat totals: never read.
+    Tokens: input includes cached (absent where 0 with agno, Anthropic, CrewAI, Google GenAI and LangChain; never sent of OpenAI
+    Agents' chat completions), output includes reasoning. AGENT and CHAIN spans may repeat totals: never read. `llm.cost.total`
+    is the instrumentation's reckoning; what OpenRouter, Perplexity and xAI charge stands in their responses in `output.value`.
     Session: `session.id`, else `session_id`, `thread_id` in the JSON of `metadata`.
     Turn: the root AGENT or CHAIN span; plain SDKs have none.
     Known gaps: no tokens where LlamaIndex or DSPy stream; hand-offs of OpenAI Agents have no call id.
@@ -103,12 +114,15 @@ class OpenInference:
             )
         )
         agent = _agent(span)
+        usage = self.usage(attributes)
+        if usage.cached_input_tokens is None and usage.input_tokens is not None and span.scope_name in _LEAVE_OUT_ZEROS:
+            usage = usage._replace(zeros_left_out=True)
         return Fragment(
             step=model_call(
                 span,
                 self.name,
                 model,
-                self.usage(attributes),
+                usage,
                 ending(span),
                 said=said,
                 agent=agent,
@@ -211,7 +225,7 @@ def _agent(span: Span) -> str | None:
 
 def _usage(attributes: Attributes) -> Usage:
     write = first_int(attributes, "llm.token_count.prompt_details.cache_write")
-    return inclusive(
+    usage = inclusive(
         first_int(attributes, "llm.token_count.prompt"),
         first_int(attributes, "llm.token_count.completion"),
         read=first_int(attributes, "llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
@@ -222,6 +236,12 @@ def _usage(attributes: Attributes) -> Usage:
         input_audio=first_int(attributes, "llm.token_count.prompt_details.audio"),
         output_audio=first_int(attributes, "llm.token_count.completion_details.audio"),
     )
+    answered = attributes.get("output.value")
+    if isinstance(answered, str) and '"cost' in answered and (billed := billed_usd(as_dict(as_dict(answered).get("usage")))) is not None:
+        usage = usage._replace(billed_usd=billed)
+    if "llm.cost.total" in attributes and (stated := as_usd(attributes["llm.cost.total"])):
+        usage = usage._replace(stated_usd=stated)
+    return usage
 
 
 def _tier(attributes: Attributes) -> str | None:

@@ -116,6 +116,11 @@ class OtelGenAI:
         """Tokens of a model call."""
         return usage(attributes)
 
+    def leaves_out_zeros(self, span: Span) -> bool:
+        """Whether no count of cached tokens means that there were none; else it means that nobody says."""
+        del span
+        return False
+
     def provider(self, attributes: Attributes) -> str | None:
         """Vendor of the model."""
         return provider(attributes)
@@ -150,6 +155,9 @@ class OtelGenAI:
         response_id = as_id(attributes.get("gen_ai.response.id"))
         agent = self.agent_name(span)
         session, conversations = self.identity(attributes)
+        usage = self.usage(attributes)
+        if usage.cached_input_tokens is None and usage.input_tokens is not None and self.leaves_out_zeros(span):
+            usage = usage._replace(zeros_left_out=True)
         reasons = attributes.get("gen_ai.response.finish_reasons")
         if reasons is None:
             reasons = attributes.get("gen_ai.response.finish_reason")
@@ -158,7 +166,7 @@ class OtelGenAI:
                 span,
                 self.name,
                 model,
-                self.usage(attributes),
+                usage,
                 self.ending(span),
                 said=said,
                 agent=agent,
@@ -329,6 +337,9 @@ _SUPPLEMENTED: Final = (
     "cache_write_1h_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
+    "zeros_left_out",
+    "billed_usd",
+    "stated_usd",
     "service_tier",
     "finish_reasons",
     "input_text",

@@ -1,6 +1,7 @@
 """Pydantic AI's own instrumentation, with or without Logfire."""
 
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -12,6 +13,10 @@ from collector.dialects.values import as_list, as_text, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
+_TELLS_CACHED: Final = (1, 3)
+"""The first release that tells what was read from a cache."""
+_RELEASE: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
+
 
 class PydanticAI(OtelGenAI):
     """Pydantic AI, instrumentation formats 1 to 6. The format is not in the payload; keys tell.
@@ -20,8 +25,9 @@ class PydanticAI(OtelGenAI):
     Keys: as `OtelGenAI`. Formats 1 and 2 name tool spans `running tool` with `tool_arguments`, `tool_response`, and agent
     spans `agent run` with `agent_name`, `final_result`; format 1 keeps messages as JSON in the attribute `events`, or as
     log records. A failed tool is marked by status ERROR, so that UNSET means success.
-    Tokens: input includes cached; reasoning (`gen_ai.usage.details.reasoning_tokens`) is inside the output. Agent spans
-    repeat totals, as `gen_ai.aggregated_usage.*` or under the names of the calls: never read.
+    Tokens: input includes cached (absent where 0; before 1.3 never sent); reasoning (`gen_ai.usage.details.reasoning_tokens`)
+    is inside the output. Agent spans repeat totals, as `gen_ai.aggregated_usage.*` or under the names of the calls: never
+    read. `operation.cost` is reckoned by its own price list.
     Session: `gen_ai.conversation.id` on all spans; a generated one where the application names none.
     `gen_ai.agent.call.id` is the run's id.
     Turn: one `invoke_agent` or `agent run`.
@@ -39,6 +45,10 @@ class PydanticAI(OtelGenAI):
 
     def recognises_log(self, record: LogRecord) -> bool:
         return record.scope_name == "pydantic-ai" and super().recognises_log(record)
+
+    def leaves_out_zeros(self, span: Span) -> bool:
+        release = _RELEASE.match(span.scope_version)
+        return release is not None and (int(release[1]), int(release[2])) >= _TELLS_CACHED
 
     def kind(self, span: Span) -> StepKind | None:
         found = super().kind(span)

@@ -154,12 +154,20 @@ UNKNOWN: Final = (
     Unknown(
         "Any that does not tell what was read from a cache, such as openai-v2, openai-agents-v2, AutoGen, AI SDK 5 with OpenAI",
         "the discount for it",
-        "absent and none cannot be told apart: the cost is that of fresh input, at most too high",
+        "absent and none cannot be told apart: the cost is that of fresh input and `estimated`, from 64 tokens of input on and where "
+        "cached input is cheaper. The true one lies between that of all input cached and this. A cost that the sender states and "
+        "that is possible is taken instead",
+    ),
+    Unknown(
+        "Any, of a model that speaks",
+        "the price of audio, where neither heard nor spoken tokens are counted",
+        "all is priced as text, and `estimated`",
     ),
     Unknown(
         "Any, at a service tier such as priority, flex, batch or fast",
         "the price",
-        "only list prices are known: a call that tells its tier is unmetered; of one that does not, the usual is taken to be meant",
+        "only list prices are known: a call that tells its tier is unmetered unless its cost is stated; of one that does not, the "
+        "usual is taken to be meant",
     ),
     Unknown(
         "Any, where audio is heard or spoken",

@@ -1,6 +1,7 @@
 """Makes steps and fragments out of what a dialect read: the facts that mean the same in every dialect."""
 
 import re
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import force_setattr as complete
@@ -45,6 +46,12 @@ class Usage(NamedTuple):
     """Of `cache_write_tokens` those kept for an hour; None where nobody says for how long."""
     input_audio_tokens: int | None = None
     output_audio_tokens: int | None = None
+    zeros_left_out: bool | None = None
+    """No count of cached tokens means that there were none; None where it means that nobody says."""
+    billed_usd: Decimal | None = None
+    """What the provider's own response says it charges, in US dollars."""
+    stated_usd: Decimal | None = None
+    """What the sender reckons that the call costs."""
 
 
 SUCCESS: Final = Ending(error=False)
@@ -239,7 +246,7 @@ def model_call(
     complete(made, "output_text", said.output_text)
     if service_tier is not None:
         complete(made, "service_tier", service_tier)
-    input_tokens, output_tokens, read, write, reasoning, write_1h, input_audio, output_audio = usage
+    input_tokens, output_tokens, read, write, reasoning, write_1h, input_audio, output_audio, zeros_left_out, billed, stated = usage
     complete(made, "input_tokens", input_tokens)
     complete(made, "output_tokens", output_tokens)
     if read is not None:
@@ -254,6 +261,12 @@ def model_call(
         complete(made, "input_audio_tokens", input_audio)
     if output_audio is not None:
         complete(made, "output_audio_tokens", output_audio)
+    if zeros_left_out:
+        complete(made, "zeros_left_out", True)
+    if billed is not None:
+        complete(made, "billed_usd", billed)
+    if stated is not None:
+        complete(made, "stated_usd", stated)
     if ended.error:
         for field, fact in ended._asdict().items():
             complete(made, field, fact)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from typing import Any, Final
 
 import orjson
@@ -14,6 +15,13 @@ MAX_ID: Final = 512
 """Longer ids are no ids: somebody put content there."""
 MAX_COUNT: Final = 2**31 - 1
 """No call takes or makes more tokens, bytes or milliseconds than this: a larger count is an error of whoever counted."""
+
+MAX_USD: Final = 10_000
+"""No call costs more: millions of tokens at the dearest price there is are some hundreds of dollars."""
+_LEAST_USD: Final = Decimal("1e-12")
+_ONE: Final = Decimal(1)
+_MAX_NUMBER: Final = 40
+"""Characters of a number in text."""
 
 _REDACTED: Final = re.compile(r"^\s*(\[scrubbed\b|__redacted__|<redacted>|\[redacted|\*\*\*+\s*$|redacted$)", re.IGNORECASE)
 _SCRUBBED: Final = "[Scrubbed due to "
@@ -67,6 +75,26 @@ def as_int(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
         return as_int(int(value))
     return None
+
+
+def as_usd(value: Any, *, digits: int = 0) -> Decimal | None:
+    """An amount from 0 to MAX_USD in US dollars, or in units of which 10^`digits` are one; numbers and decimal text alike.
+
+    Exact to 10⁻¹² dollars, so that what is a sum of floats reads as somebody meant it.
+
+    >>> as_usd(0.0013100000000000002), as_usd("6846", digits=6), as_usd("NaN"), as_usd(-1)
+    (Decimal('0.00131'), Decimal('0.006846'), None, None)
+    """
+    if type(value) not in {int, float, str} or (type(value) is str and len(value) > _MAX_NUMBER):
+        return None
+    try:
+        amount = Decimal(str(value)).scaleb(-digits)
+        if not 0 <= amount <= MAX_USD:
+            return None
+        amount = amount.quantize(_LEAST_USD).normalize()
+    except (ArithmeticError, ValueError):
+        return None
+    return amount.quantize(_ONE) if amount == amount.to_integral_value() else amount
 
 
 def as_bool(value: Any) -> bool | None:

@@ -1,5 +1,6 @@
 """Vercel's AI SDK."""
 
+from decimal import Decimal
 from typing import Any, ClassVar, Final
 
 from collector.dialects import messages
@@ -8,8 +9,8 @@ from collector.dialects.genai_keys import other_tier, provider, usage
 from collector.dialects.messages import Exchange
 from collector.dialects.otel_genai import OtelGenAI
 from collector.dialects.steps import Usage, inclusive
-from collector.dialects.usage_json import written
-from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, first_int
+from collector.dialects.usage_json import billed_usd, written
+from collector.dialects.values import as_dict, as_id, as_int, as_list, as_text, as_usd, first_int
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -27,7 +28,8 @@ class VercelAI(OtelGenAI):
     `ai.toolCall` with `ai.toolCall.name`, `.id`, `.args`, `.result`. The spans around them are agents.
     Input that a tool rejects never becomes a tool span: it shows in the next prompt as `tool-result` of `error-text`.
     Tokens: input includes cached, output includes reasoning; with Anthropic up to version 5 the input EXCLUDES what is
-    cached, which is added here. Spans around the calls repeat the last call's usage (4, 5) or the sum (6, 7): never read.
+    cached, which is added here; with OpenAI 5 never sends the cached count. What Vercel's gateway, OpenRouter and xAI charge
+    stands in `ai.response.providerMetadata`. Spans around the calls repeat the last call's usage (4, 5) or the sum (6, 7): never read.
     Session: whatever the application calls it under `ai.telemetry.metadata.` (4 to 6) or `ai.settings.context.` (7, on
     agent and step spans only).
     Turn: one `ai.generateText`, `ai.streamText` or `invoke_agent`.
@@ -79,15 +81,18 @@ class VercelAI(OtelGenAI):
 
     def usage(self, attributes: Attributes) -> Usage:
         known = usage(attributes)
-        vendor = next(iter(as_dict(attributes.get("ai.response.providerMetadata")).values()), None)
+        metadata = as_dict(attributes.get("ai.response.providerMetadata"))
+        vendor = next(iter(metadata.values()), None)
         own = vendor if isinstance(vendor, dict) else {}
         raw = as_dict(own.get("usage"))
         read = first_int(attributes, "ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens")
         write = first_int(attributes, "ai.usage.inputTokenDetails.cacheWriteTokens")
         if read is None and known.cached_input_tokens is None:
-            read = first_int(own, "cachedPromptTokens", "cacheReadInputTokens") or as_int(raw.get("cache_read_input_tokens"))
+            read = first_int(own, "cachedPromptTokens", "cacheReadInputTokens")
+            read = as_int(raw.get("cache_read_input_tokens")) if read is None else read
         if write is None and known.cache_write_tokens is None:
-            write = first_int(own, "cacheCreationInputTokens") or as_int(raw.get("cache_creation_input_tokens"))
+            write = first_int(own, "cacheCreationInputTokens")
+            write = as_int(raw.get("cache_creation_input_tokens")) if write is None else write
         reasoning = first_int(attributes, "ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens")
         told, said = known.input_tokens, known.output_tokens
         if told is None:
@@ -101,7 +106,9 @@ class VercelAI(OtelGenAI):
             told += (read or 0) + (write or 0)
         if reasoning is None:
             reasoning = known.reasoning_tokens if known.reasoning_tokens is not None else as_int(own.get("reasoningTokens"))
-        return inclusive(told, said, read=read, write=write, reasoning=reasoning, write_1h=written(raw))
+        found = inclusive(told, said, read=read, write=write, reasoning=reasoning, write_1h=written(raw))
+        billed = _billed(metadata) if metadata else None
+        return found if billed is None and known.stated_usd is None else found._replace(billed_usd=billed, stated_usd=known.stated_usd)
 
     def service_tier(self, attributes: Attributes) -> str | None:
         vendor = next(iter(as_dict(attributes.get("ai.response.providerMetadata")).values()), None)
@@ -134,3 +141,17 @@ class VercelAI(OtelGenAI):
             **{field: getattr(span, field) for field in span.__struct_fields__ if field != "attributes"}, attributes=attributes | renamed
         )
         return super().tool(copy)
+
+
+def _billed(metadata: dict[str, Any]) -> Decimal | None:
+    """What Vercel's gateway, xAI or OpenRouter says it charged, each in the metadata of its own provider.
+
+    The gateway says 0 where the key is the customer's own.
+    """
+    gateway, xai = as_dict(metadata.get("gateway")), as_dict(metadata.get("xai"))
+    charged = as_usd(gateway.get("cost")) or billed_usd({"cost_in_usd_ticks": xai.get("costInUsdTicks")})
+    if charged:
+        return charged
+    usage = as_dict(as_dict(metadata.get("openrouter")).get("usage"))
+    behind = as_dict(usage.get("costDetails")).get("upstreamInferenceCost")
+    return billed_usd({"cost": usage.get("cost"), "is_byok": usage.get("isByok"), "cost_details": {"upstream_inference_cost": behind}})

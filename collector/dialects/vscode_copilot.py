@@ -12,6 +12,7 @@ from collector.telemetry_data import Attributes, LogRecord, Span
 _OPERATION: Final = "gen_ai.operation.name"
 _PREFIX: Final = "copilot_chat."
 _SERVICE: Final = "copilot-chat"
+_FIRST_TOKEN: Final = _PREFIX + "time_to_first_token"
 _KEYS: Final = frozenset(
     _PREFIX + key
     for key in (
@@ -35,8 +36,8 @@ class VSCodeCopilot(CopilotCLI):
     Keys: as `OtelGenAI`, and `CopilotCLI` for shell commands. Spans are the source of tokens and tools; the record
     `gen_ai.client.inference.operation.details` is a second one of its call. `copilot_chat.tool.call` names no call and
     repeats a tool's span: not read. Hooks (`execute_hook`) are no calls.
-    Tokens: input includes cached, output includes reasoning (`gen_ai.usage.reasoning_tokens`). `invoke_agent` repeats them:
-    never read.
+    Tokens: input includes cached, output includes reasoning (`gen_ai.usage.reasoning_tokens`); both parts are absent where 0,
+    and in log records. `invoke_agent` repeats them: never read.
     Session: `gen_ai.conversation.id`, else `copilot_chat.chat_session_id`, `copilot_chat.session_id`; tools have theirs from
     the spans above. The resource's `session.id` names a window with many conversations: never read. A sub-agent's session
     names its parent's in `….parent_chat_session_id`: one workflow.
@@ -76,6 +77,10 @@ class VSCodeCopilot(CopilotCLI):
         if fragment is not None:
             fragment.of_resource = False
         return fragment
+
+    def leaves_out_zeros(self, span: Span) -> bool:
+        # Log records of a call have none of the parts, and not this.
+        return _FIRST_TOKEN in span.attributes
 
     def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
         session, others = super().identity(attributes)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from collector.assembly import Assembler
+from collector.counting import Pricer
 from collector.dialects import fragment_of, fragment_of_log
 from collector.dialects.base import Fragment
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import Step
+from detectors.model import CostBasis, Event, Step, StepAmended, StepRetracted
 
 
 def made(
@@ -50,3 +52,25 @@ def step(item: Span | LogRecord) -> Step:
     found = said(item).step
     assert found is not None
     return found
+
+
+def final(*items: Span | LogRecord, price: Pricer = lambda _: (None, CostBasis.UNMETERED, None)) -> tuple[list[Step], Assembler]:
+    """The steps that stand after these items, and who assembled them."""
+    assembler = Assembler(price=price)
+    standing: dict[int, Step] = {}
+    for item in items:
+        fragment = fragment_of(item) if isinstance(item, Span) else fragment_of_log(item)
+        if fragment is not None:
+            assembler.add("t", fragment)
+        for event in assembler.take():
+            _stand(standing, event)
+    return list(standing.values()), assembler
+
+
+def _stand(standing: dict[int, Step], event: Event) -> None:
+    if isinstance(event, Step):
+        standing[event.seq] = event
+    elif isinstance(event, StepAmended):
+        standing[event.step.seq] = event.step
+    elif isinstance(event, StepRetracted):
+        del standing[event.was.seq]

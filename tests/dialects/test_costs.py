@@ -71,12 +71,12 @@ def told(row: Row) -> Step:
         "gen_ai.request.model": row.model,
         "gen_ai.usage.input_tokens": whole,
         "gen_ai.usage.output_tokens": out,
-        "gen_ai.usage.cache_read.input_tokens": read or None,
-        "gen_ai.usage.cache_creation.input_tokens": written or None,
+        "gen_ai.usage.cache_read.input_tokens": read,
+        "gen_ai.usage.cache_creation.input_tokens": written,
         "gen_ai.usage.reasoning.output_tokens": thought or None,
         "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": row.hour,
-        "gen_ai.usage.details.input_audio_tokens": row.audio[0] or None,
-        "gen_ai.usage.details.output_audio_tokens": row.audio[1] or None,
+        "gen_ai.usage.details.input_audio_tokens": row.audio[0],
+        "gen_ai.usage.details.output_audio_tokens": row.audio[1],
     }
     return step(made({key: value for key, value in attributes.items() if value is not None}))
 

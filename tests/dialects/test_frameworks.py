@@ -6,36 +6,13 @@ from typing import Any
 
 import pytest
 
-from collector.assembly import Assembler
-from collector.dialects import fragment_of, fragment_of_log
+from collector.dialects import fragment_of
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import CostBasis, Event, Step, StepAmended, StepKind, StepRetracted
-from tests.dialects.spans import made, record, said, step
+from detectors.model import Step, StepKind
+from tests.dialects.spans import final, made, record, said, step
 
 TRACE = "1" * 32
 TOKENS = {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 20}
-
-
-def final(*items: Span | LogRecord) -> tuple[list[Step], Assembler]:
-    """The steps that stand after these items, and who assembled them."""
-    assembler = Assembler(price=lambda _: (None, CostBasis.UNMETERED, None))
-    standing: dict[int, Step] = {}
-    for item in items:
-        fragment = fragment_of(item) if isinstance(item, Span) else fragment_of_log(item)
-        if fragment is not None:
-            assembler.add("t", fragment)
-        for event in assembler.take():
-            _stand(standing, event)
-    return list(standing.values()), assembler
-
-
-def _stand(standing: dict[int, Step], event: Event) -> None:
-    if isinstance(event, Step):
-        standing[event.seq] = event
-    elif isinstance(event, StepAmended):
-        standing[event.step.seq] = event.step
-    elif isinstance(event, StepRetracted):
-        del standing[event.was.seq]
 
 
 def of(kind: StepKind, steps: list[Step]) -> list[Step]:
