@@ -16,7 +16,8 @@ import msgspec
 from collector.errors import ConfigError
 from collector.live import Live
 from collector.model import Session
-from detectors.model import Baseline, BaselineSnapshot
+from detectors.baseline import Baseline
+from detectors.model import BaselineSnapshot
 
 MEASURES: Final = ("steps", "duration_s", "tokens", "cost_usd")
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from detectors.model import Baseline, BaselineSnapshot, Event, Quantiles, SchemaRegistered
+from detectors.baseline import Baseline, Quantiles
+from detectors.model import BaselineSnapshot, Event, SchemaRegistered
 
 _TYPES: Final = 1_000
 """Agent types of which something is known."""

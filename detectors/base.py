@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import msgspec
 
+from detectors.baseline import Baseline
 from detectors.features import StepFeatures
-from detectors.model import Baseline, EvidenceLevel, Severity, Step, StepKind, Tick
+from detectors.model import EvidenceLevel, Severity, Step, StepKind, Tick
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):

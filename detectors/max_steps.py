@@ -37,7 +37,7 @@ class MaxSteps(Detector[MaxStepsConfig]):
 
     **Examples.** A type whose sessions take 10 steps at most, 99 times of 100:
 
-    >>> from detectors.model import Baseline, Quantiles
+    >>> from detectors.baseline import Baseline, Quantiles
     >>> from detectors.testing import run, session, tool
     >>> usual = Baseline(sessions=200, measures={"steps": Quantiles(p50=6, p95=9, p99=10)})
     >>> steps = session(*(tool("read", {"page": n}, f"page {n} of the book") for n in range(40)))

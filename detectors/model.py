@@ -7,7 +7,7 @@ Money is `Decimal` US dollars. A field that the telemetry did not report is None
 import hashlib
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -291,27 +291,6 @@ class BaselineSnapshot(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     """How many sessions it rests on."""
     measures: dict[str, dict[str, float]]
     at_ns: int
-
-
-class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """How one measure is spread over the sessions of an agent type."""
-
-    p50: float
-    p95: float
-    p99: float
-
-
-class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """What is normal for an agent type. Measures: `steps` (counted), `duration_s`, `tokens` (input and output), `cost_usd`."""
-
-    MIN_SESSIONS: ClassVar[int] = 20
-
-    sessions: int
-    measures: dict[str, Quantiles]
-
-    def of(self, measure: str) -> Quantiles | None:
-        """The spread of `measure`; None where it is unknown or rests on fewer than `MIN_SESSIONS` sessions."""
-        return self.measures.get(measure) if self.sessions >= self.MIN_SESSIONS else None
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="evaluation"):

@@ -34,7 +34,7 @@ class Timeout(Detector[TimeoutConfig]):
 
     **Examples.** A type whose sessions are over after 60 seconds, 99 times of 100, and one that goes on for 300:
 
-    >>> from detectors.model import Baseline, Quantiles
+    >>> from detectors.baseline import Baseline, Quantiles
     >>> from detectors.testing import run, session, tool
     >>> usual = Baseline(sessions=200, measures={"duration_s": Quantiles(p50=30, p95=50, p99=60)})
     >>> steps = session(*(tool("read", {"page": n}, f"page {n} of the book") for n in range(150)))

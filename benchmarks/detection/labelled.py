@@ -11,7 +11,8 @@ import msgspec
 from benchmarks.detection.writer import Writer
 from collector.error_classes import classify
 from detectors import testing
-from detectors.model import Baseline, Quantiles, SessionKey, Step, ToolAsk
+from detectors.baseline import Baseline, Quantiles
+from detectors.model import SessionKey, Step, ToolAsk
 
 LOOPS: Final = frozenset({"exact_loop", "soft_loop", "ping_pong", "retry_storm", "no_progress"})
 """Causes of one family: whichever of them fires on a loop, the loop is found."""

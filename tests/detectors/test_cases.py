@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from detectors import DETECTORS, WORKFLOW_DETECTORS
+from detectors.baseline import Baseline
 from detectors.checks import AnyDetector
-from detectors.model import Baseline, ErrorClass, Step, StepKind, ToolAsk
+from detectors.model import ErrorClass, Step, StepKind, ToolAsk
 from detectors.testing import KEY, agent, llm, run, timeline, tool
 
 EVERY = tuple(dict.fromkeys((*DETECTORS, *WORKFLOW_DETECTORS)))
