@@ -196,7 +196,7 @@ class RunningService:
                 for finding in live.open_findings.values()
                 if finding.detector == detector and finding.halt_eligible
             ]
-            for finding in self._core.sessions.workflows.open():
+            for finding in self._core.sessions.workflows.current(self._core.sessions.now_ns):
                 if finding.detector == detector and finding.halt_eligible and finding.agent_type == agent_type:
                     found += [msgspec.structs.replace(finding, session=key) for key in finding.sessions]
             return found

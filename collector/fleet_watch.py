@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from collector.session_contracts import Policy
 from detectors.fleet.host import FleetHost
-from detectors.model import Evaluation, Event, Finding, SchemaRegistered, SessionKey, Step, StepAmended
+from detectors.model import Evaluation, Event, Finding, SchemaRegistered, SessionKey, Step, StepAmended, Tick
 
 _TENANTS = 100
 """Tenants whose fleets are watched."""
@@ -46,6 +46,11 @@ class Fleets:
             return [] if host is None else host.evaluated(event, agent_type)
         return []
 
+    def tick(self, at_ns: int) -> None:
+        """Lets time pass in every fleet."""
+        for host in self._hosts.values():
+            host.tick(at_ns)
+
     def restore(self, events: Iterable[Event], told: Sequence[Finding]) -> list[Finding]:
         """Sees recent events again after a restart; returns what was found but not told before the crash."""
         found: list[Finding] = []
@@ -61,6 +66,8 @@ class Fleets:
                 found += self.step(event, agent_type)
             elif isinstance(event, StepAmended):
                 found += self.amended(event, self._policy.agent_type(event.step.agent, event.step.service_name))
+            elif isinstance(event, Tick):
+                self.tick(event.at_ns)
             elif isinstance(event, Evaluation):
                 found += self.other(event, types.get(event.session, "unknown"))
             else:

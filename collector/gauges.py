@@ -15,7 +15,7 @@ def open_findings(sessions: Sessions) -> Iterator[Finding]:
     """Every finding that is open now: of sessions, workflows and fleets."""
     for live in sessions.live.values():
         yield from live.open_findings.values()
-    yield from sessions.workflows.open()
+    yield from sessions.workflows.current(sessions.now_ns)
     yield from sessions.fleets.open()
 
 
@@ -43,7 +43,7 @@ def gauges(
             duration[kind] = max(duration.get(kind, 0), (session.last_seen_ns - session.started_ns) / 1e9)
             context[kind] = max(context.get(kind, 0), session.context_utilization or 0)
     oldest_ns = control.outbox_oldest_ns()
-    for finding in (*sessions.workflows.open(), *sessions.fleets.open()):
+    for finding in (*sessions.workflows.current(sessions.now_ns), *sessions.fleets.open()):
         kind = finding.agent_type
         findings[OpenFindings(finding.detector, finding.severity.value, kind, finding.halt_eligible, policy.mode(finding.detector))] += 1
     return Snapshot(

@@ -87,7 +87,7 @@ class Sessions:
         self.now_ns = 0
         """Event time, as the latest tick told it."""
         # Sessions made again say nothing of their workflow: its steps were seen.
-        self.workflows = Workflows(policy, history, self.live, idle=past is not None)
+        self.workflows = Workflows(policy, history, self.live, idle_timeout_ns=idle_timeout_ns, idle=past is not None)
         self.fleets = Fleets(policy, idle=past is not None)
         self.merged: OrderedDict[SessionKey, SessionKey] = OrderedDict()
         self.changed: set[SessionKey] = set()
@@ -289,6 +289,7 @@ class Sessions:
         silent = self.residence.silences.over(self.live, tick.at_ns)
         found = [finding for live in silent for finding in self._pass(live, tick)]
         self.residence.expire(tick.at_ns)
+        self.fleets.tick(tick.at_ns)
         return found
 
     def _pass(self, live: Live, tick: Tick) -> list[Finding]:

@@ -21,6 +21,8 @@ from detectors.model import Event, Finding, Released, SessionKey, SessionsMerged
 
 _MEMBERS: Final = 200_000
 """Sessions whose workflow is remembered."""
+_LONGEST_NS: Final = 2 * 86_400 * 10**9
+"""However slow a workflow was, what is open about it is shown no longer than this after it last spoke."""
 _READ: Final = 32
 """Sessions of a workflow that are read to make its watch again: the latest that joined, and the first."""
 
@@ -32,12 +34,20 @@ class Workflows:
     """The watches of all workflows with more than one session. One instance, one thread."""
 
     def __init__(
-        self, policy: Policy, history: History | None, live: Mapping[SessionKey, Live], *, limit: int = 5_000, idle: bool = False
+        self,
+        policy: Policy,
+        history: History | None,
+        live: Mapping[SessionKey, Live],
+        *,
+        idle_timeout_ns: int,
+        limit: int = 5_000,
+        idle: bool = False,
     ) -> None:
         """With `idle` nothing is watched."""
         self._policy = policy
         self._history = history
         self._live = live
+        self._idle_timeout_ns = idle_timeout_ns
         self._limit = limit
         self._idle = idle
         self._members: OrderedDict[WorkflowKey, dict[SessionKey, int]] = OrderedDict()
@@ -49,6 +59,8 @@ class Workflows:
         self._totals: dict[WorkflowKey, Decimal] = {}
         self._watches: OrderedDict[WorkflowKey, WorkflowHost] = OrderedDict()
         self.open_findings: dict[WorkflowKey, dict[str, Finding]] = {}
+        self._spoke: dict[WorkflowKey, tuple[int, int]] = {}
+        """When each watched workflow last spoke, and the longest pause it made, in nanoseconds."""
         self.remade = 0
         """Watches made again."""
 
@@ -109,6 +121,7 @@ class Workflows:
         self._watches.pop(key, None)
         self._released.pop(key, None)
         self._totals.pop(key, None)
+        self._spoke.pop(key, None)
         self.open_findings.pop(key, None)
 
     def changed(self, session: SessionKey) -> None:
@@ -134,6 +147,8 @@ class Workflows:
         if watch is None:
             watch, found = self._remake(key, members, step.seq, budget, spent - cost)
         self._watches.move_to_end(key)
+        last_ns, pause_ns = self._spoke.get(key, (step.ended_ns, 0))
+        self._spoke[key] = max(last_ns, step.ended_ns), max(pause_ns, step.ended_ns - last_ns)
         context, own = watch.context, live.host.context
         context.agent_type, context.polling_tools = own.agent_type, own.polling_tools
         context.ceiling_usd, context.cost_usd = budget, spent
@@ -215,9 +230,16 @@ class Workflows:
         return finding.step_seq > self._released.get((finding.sessions[0].tenant, finding.workflow_id), -1)
 
     def open(self) -> Iterator[Finding]:
-        """Every finding that is open now."""
+        """Every finding that is open now, also of workflows that have been silent for long."""
         for findings in self.open_findings.values():
             yield from findings.values()
+
+    def current(self, now_ns: int) -> Iterator[Finding]:
+        """The open findings of workflows that go on: one that was slow may be silent for longer than a session before it counts as over."""
+        for key, findings in self.open_findings.items():
+            last_ns, pause_ns = self._spoke.get(key, (now_ns, 0))
+            if now_ns - last_ns <= max(self._idle_timeout_ns, min(2 * pause_ns, _LONGEST_NS)):
+                yield from findings.values()
 
     def watches(self) -> Iterator[WorkflowHost]:
         """The detectors of every workflow that is watched now."""

@@ -53,6 +53,10 @@ class FleetDetector(ABC, Generic[C]):
         """Somebody judged a session."""
         return NOTHING
 
+    @abstractmethod
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of open findings of which so little was seen by `at_ns` that they stand no more, each told once."""
+
 
 class Window:
     """Counts over the latest span of event time, in twelve parts. A late step counts in the newest part."""
@@ -86,6 +90,11 @@ class Window:
         if bad:
             parts[-1][2] += 1
             self.bad += 1
+
+    def lapsed(self, at_ns: int) -> bool:
+        """Whether nothing bad is in the span that ends at `at_ns`."""
+        oldest = at_ns // self._part_ns - _PARTS
+        return not any(wrong for part, _, wrong in self._parts if part > oldest)
 
     def blame(self, step: Step) -> None:
         """Remembers whose step was bad."""
@@ -145,6 +154,13 @@ class Windows:
         if bad:
             window.blame(step)
         return window
+
+    def lapsed(self, at_ns: int) -> list[str]:
+        """Causes that something was said of, and that nothing bad was seen of for the whole span. They count as over from here on."""
+        gone = [cause for cause, window in self._windows.items() if window.open and window.lapsed(at_ns)]
+        for cause in gone:
+            self._windows[cause].open = False
+        return gone
 
 
 V = TypeVar("V")

@@ -1,5 +1,6 @@
 """A dependency that fails for many sessions, all of which retry."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -91,3 +92,7 @@ class DependencyFailure(FleetDetector[DependencyFailureConfig]):
             evidence_level=EvidenceLevel.STRUCTURE,
         )
         return window.found(cause, signal)
+
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of which nothing bad was seen for the window."""
+        return self._tools.lapsed(at_ns)

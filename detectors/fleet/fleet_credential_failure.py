@@ -1,5 +1,6 @@
 """A credential that fails in many sessions at once."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -89,3 +90,7 @@ class FleetCredentialFailure(FleetDetector[FleetCredentialFailureConfig]):
             evidence_level=EvidenceLevel.CONTENT if message else EvidenceLevel.STRUCTURE,
         )
         return window.found(cause, signal)
+
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of which nothing bad was seen for the window."""
+        return self._tools.lapsed(at_ns)

@@ -96,6 +96,14 @@ class FleetHost:
         if self._on_error is not None:
             self._on_error(detector.name, seen, error)
 
+    def tick(self, at_ns: int) -> None:
+        """Lets time pass: what nobody sees any more stands no more. Nothing is found by it."""
+        for detector in self._detectors.values():
+            for cause in detector.lapsed(at_ns):
+                episode = self._episodes.get((detector.name, cause))
+                if episode is not None:
+                    episode.open = False
+
     def open(self) -> list[Finding]:
         """The findings that are open now."""
         return [episode.finding for episode in self._episodes.values() if episode.open]

@@ -1,6 +1,7 @@
 """A tool whose definition changed under its callers, or that refuses what they send."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -95,25 +96,37 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
         self._reshaped: OrderedDict[str, set[str]] = OrderedDict()
         """Causes of open findings about results, and the agent types and tools that show them."""
         self._stays: OrderedDict[str, int] = OrderedDict()
-        """Causes that are the usual thing by now, and since when, in nanoseconds: their findings end after the window."""
+        """Causes of open findings, and when the latest change was seen, in nanoseconds, earliest first: the window after it they end."""
 
     def observe(self, step: Step, agent_type: str) -> Answers:
         """Counts a call, and looks at what it returned."""
         if step.name is None:
             return NOTHING
-        answers = self._over(step.ended_ns) if self._stays else NOTHING
+        answers: Answers = [(cause, CLEAR) for cause in self._over(step.ended_ns)] if self._stays else NOTHING
         if step.error is not None:
             answers = (*answers, *self._called(step, step.name))
         if step.result and step.error is not True:
             answers = (*answers, *self._returned(step, step.name, step.result, agent_type))
         return answers
 
-    def _over(self, now_ns: int) -> Answers:
-        cause, since_ns = next(iter(self._stays.items()))
-        if now_ns - since_ns < self.config.window_s * 1e9:
-            return NOTHING
-        del self._stays[cause]
-        return ((cause, CLEAR),)
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of which no failure or change was seen for the window."""
+        return [*self._tools.lapsed(at_ns), *self._over(at_ns)]
+
+    def _over(self, now_ns: int) -> list[str]:
+        over = []
+        for cause, since_ns in self._stays.items():
+            if now_ns - since_ns < self.config.window_s * 1e9:
+                break
+            over.append(cause)
+        for cause in over:
+            del self._stays[cause]
+            self._reshaped.pop(cause, None)
+        return over
+
+    def _seen(self, cause: str, at_ns: int) -> None:
+        self._stays[cause] = at_ns
+        self._stays.move_to_end(cause)
 
     def _called(self, step: Step, tool: str) -> Answers:
         bad = step.error_class is ErrorClass.SCHEMA
@@ -158,11 +171,13 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
         known.note(step.seq, step.session, change)
         cause = f"results of {tool}"
         seen_by: set[str] = kept(self._reshaped, cause, set)
-        if known.settled():
+        if known.settled():  # it is the usual thing by now
             known.forget()
             seen_by.discard(name)
-            self._stays[cause] = step.ended_ns
+            self._seen(cause, step.ended_ns)
             return NOTHING
+        if change and name in seen_by:
+            self._seen(cause, step.ended_ns)
         if known.steady():
             return self._as_before(cause, name)
         changed = known.changed()
@@ -172,7 +187,7 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
         if name in seen_by:
             return NOTHING
         seen_by.add(name)
-        self._stays.pop(cause, None)
+        self._seen(cause, step.ended_ns)
         return ((cause, _reshaped(tool, changed, list(sessions), known.learned, config.changed_results)),)
 
     def _as_before(self, cause: str, name: str) -> Answers:
@@ -208,8 +223,7 @@ class SchemaDrift(FleetDetector[SchemaDriftConfig]):
         )
         # Each change is an episode of its own.
         cause = f"definition of {name}"
-        self._stays[cause] = event.at_ns
-        self._stays.move_to_end(cause)
+        self._seen(cause, event.at_ns)
         return ((cause, CLEAR), (cause, signal))
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -21,6 +22,8 @@ _MEMORY: Final = 2_000.0
 """Judgements that the usual rate rests on at most: it follows slow changes."""
 _LASTING: Final = 20
 """A rate that was lower for so many times `learn` judgements is the usual one."""
+_UNJUDGED_NS: Final = 2 * 86_400 * 10**9
+"""What is judged at all is judged at least once a night."""
 _Z: Final = 1.645
 """Standard deviations of a one-sided 95 % interval."""
 
@@ -67,6 +70,7 @@ class _Rate:
         "count",
         "first_seq",
         "good",
+        "judged_ns",
         "misses",
         "open",
         "recent",
@@ -87,6 +91,8 @@ class _Rate:
         self.misses: set[SessionKey] = set()
         """Sessions that missed goals since the sum was zero, some of them."""
         self.open = False
+        self.judged_ns = 0
+        """When the latest judgement came since the sum was zero."""
         self.scale = 1.0
         """The best score while the usual rate was learned: some judges give five points."""
         self._learned_at = 0.0
@@ -228,6 +234,7 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
             rate.first_seq = seen.seq
             rate.before = (0, 0) if calls is None else (calls.total, calls.failed)
         rate.take(value, seen.session, config.fall)
+        rate.judged_ns = seen.ended_ns if isinstance(seen, Step) else seen.at_ns
         if not rate.sum or rate.recent > _LASTING * config.learn:
             was_open, rate.open = rate.open, False
             if rate.sum:
@@ -260,6 +267,14 @@ class SemanticRegression(FleetDetector[SemanticRegressionConfig]):
             evidence_level=EvidenceLevel.CONTENT,
         )
         return ((cause, signal),)
+
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of which nobody judged for so long that nobody can say whether they last."""
+        gone = [cause for cause, rate in self._rates.items() if rate.open and at_ns - rate.judged_ns > _UNJUDGED_NS]
+        for cause in gone:
+            self._rates[cause].open = False
+            self._rates[cause].rest()
+        return gone
 
 
 def _rise(before: tuple[int, int], calls: _Calls | None) -> float | None:

@@ -1,5 +1,6 @@
 """Model calls whose cost nobody knows."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -76,3 +77,7 @@ class UnmeteredSpend(FleetDetector[UnmeteredSpendConfig]):
             evidence_level=EvidenceLevel.STRUCTURE,
         )
         return window.found(agent_type, signal)
+
+    def lapsed(self, at_ns: int) -> Sequence[str]:
+        """Causes of which nothing bad was seen for the window."""
+        return self._types.lapsed(at_ns)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.core import Core
-from collector.gauges import open_findings
+from collector.gauges import gauges, open_findings
 from collector.store.base import FindingQuery
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Evaluation, Finding, SessionKey
@@ -88,11 +88,12 @@ def test_a_crash_tells_nothing_twice_and_forgets_nothing(tmp_path: Path) -> None
         running = core(tmp_path / f"{cut}b")
         send(running, story[cut:])
         assert told(running) == expected
-        running.tick()
-        gauge: Any = running.snapshot.open_findings
+        gauge: Any = gauges(running.sessions, running.control, running.policy, 0, 0, now_ns=0).open_findings
         assert {(of.detector, of.severity, n) for of, n in gauge.items() if of.detector in FLEET} == {
             ("fleet_credential_failure", "critical", 1)
         }
+        running.tick()  # an hour has passed
+        assert not [of for of in running.snapshot.open_findings if of.detector in FLEET]
         drop(running)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from collector.config import Config
 from collector.core import Core
+from collector.gauges import open_findings
 from detectors.model import Finding, Identified, Released, SessionKey, WorkflowJoined
 
 from .agents import START_NS, Made, Run, agent, llm, request, tool
@@ -95,6 +96,22 @@ def test_the_founding_case_is_caught_within_twelve_exchanges(connect: str, apart
     assert exchanges_until(halting, apart) <= 12
     assert {key.session_id for key in halting.sessions} == {"analyzer-session", "verifier-session"}
     assert len({finding.id for finding in found}) == 1
+
+
+@pytest.mark.parametrize(("apart", "shown_s", "over_s"), [(4 * MINUTE, 25 * MINUTE, 32 * MINUTE), (5 * HOUR, 9 * HOUR, 11 * HOUR)])
+def test_what_is_open_about_a_workflow_that_is_over_is_shown_no_more(apart: float, shown_s: float, over_s: float) -> None:
+    run = Run(max_live=3, idle_timeout_ns=1_800 * 10**9).send_each(*opening(), *exchange(12, apart))
+    last_s = exchange_end(12, apart)
+    for silent_s, shown in ((shown_s, ["ping_pong"]), (over_s, [])):
+        run.send(*bystanders(last_s + silent_s))
+        assert [one.detector for one in open_findings(run.sessions) if one.workflow_id is not None and one.session is None] == shown
+    assert [one.detector for one in run.sessions.workflows.open()] == ["ping_pong"]
+    run.send(turn(14, "analyzer", ASKS[2], at=last_s + over_s + MINUTE, trace="w0", parent="planner 0"))
+    assert "ping_pong" in [one.detector for one in open_findings(run.sessions) if one.session is None]
+
+
+def exchange_end(count: int, apart: float) -> float:
+    return count * apart + apart / 2 + 20
 
 
 def test_what_one_session_does_alone_is_its_own() -> None:

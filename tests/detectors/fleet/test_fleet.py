@@ -249,3 +249,28 @@ def test_while_calls_fail_it_is_a_technical_matter() -> None:
 def test_unmetered_calls_are_noted_and_warned_of_when_they_are_many() -> None:
     found = run(UnmeteredSpend, spread([llm(cost_usd=0.01)] * 60 + [llm(model="new")] * 20, sessions=5))
     assert [severity for _, severity, _ in levels(found)] == ["info", "warning"]
+
+
+LASTING: list[tuple[type[FleetDetector[Any]], list[Step], int]] = [
+    (DependencyFailure, spread([tool("search", error=True, error_class=ErrorClass.TIMEOUT)] * 100, sessions=20), 900),
+    (FleetCredentialFailure, spread([tool("crm", error=True, error_message="401 Unauthorized: token expired")] * 40, sessions=30), 1_800),
+    (UnmeteredSpend, spread([llm(cost_usd=0.01)] * 60 + [llm(model="new")] * 20, sessions=5), 3_600),
+    (SchemaDrift, spread([tool("search", error=True, error_class=ErrorClass.SCHEMA), tool("search", error=False)] * 20, sessions=4), 1_800),
+    (SchemaDrift, spread([QUOTE] * 40 + [RENAMED] * 20, sessions=50), 1_800),
+    (SemanticRegression, spread([llm(finish_reasons=("stop",))] * 60 + [llm(finish_reasons=("length",))] * 40, sessions=5), 2 * 86_400),
+]
+
+
+@pytest.mark.parametrize(("kind", "story", "seconds"), LASTING)
+def test_a_finding_of_which_nobody_hears_any_more_ends_by_itself(kind: type[FleetDetector[Any]], story: list[Step], seconds: int) -> None:
+    host = FleetHost("default", detectors=(kind,))
+    for step in story:
+        host.observe(step, "planner")
+    assert len(host.open()) == 1
+    last_ns = story[-1].ended_ns
+    host.tick(last_ns + (seconds * 10 // 12) * 10**9)
+    assert len(host.open()) == 1
+    host.tick(last_ns + (seconds + 120) * 10**9)
+    assert not host.open()
+    again = [found for step in later(story, 2 * seconds) for found in host.observe(step, "planner")]
+    assert {found.episode for found in again} == {2}
