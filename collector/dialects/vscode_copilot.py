@@ -10,6 +10,7 @@ from collector.dialects.values import as_text, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 
 _OPERATION: Final = "gen_ai.operation.name"
+_NO_STEP: Final = frozenset({"execute_hook", "user_message", "content_event"})
 _PREFIX: Final = "copilot_chat."
 _SERVICE: Final = "copilot-chat"
 _FIRST_TOKEN: Final = _PREFIX + "time_to_first_token"
@@ -35,14 +36,15 @@ class VSCodeCopilot(CopilotCLI):
     named `copilot_chat.…`.
     Keys: as `OtelGenAI`, and `CopilotCLI` for shell commands. Spans are the source of tokens and tools; the record
     `gen_ai.client.inference.operation.details` is a second one of its call. `copilot_chat.tool.call` names no call and
-    repeats a tool's span: not read. Hooks (`execute_hook`) are no calls.
+    repeats a tool's span: not read. `execute_hook`, `user_message` and `content_event` are no steps.
     Tokens: input includes cached, output includes reasoning (`gen_ai.usage.reasoning_tokens`); both parts are absent where 0,
     and in log records. `invoke_agent` repeats them: never read.
-    Session: `gen_ai.conversation.id`, else `copilot_chat.chat_session_id`, `copilot_chat.session_id`; tools have theirs from
-    the spans above. The resource's `session.id` names a window with many conversations: never read. A sub-agent's session
-    names its parent's in `….parent_chat_session_id`: one workflow.
+    Session: `copilot_chat.chat_session_id`, else `copilot_chat.session_id`, else `gen_ai.conversation.id`, which on model calls
+    is the id of a request: not read there. Tools have theirs from the spans above. The resource's `session.id` names a
+    window with many conversations: never read. A sub-agent's session names its parent's in `….parent_chat_session_id`: one
+    workflow.
     Turn: one `invoke_agent`.
-    Known gaps: read from its source and documentation only.
+    Known gaps: read from its source (of March 2026) and documentation only.
     Versions seen: none.
     Switch: `github.copilot.chat.otel.enabled` and `….captureContent`.
     """
@@ -63,7 +65,7 @@ class VSCodeCopilot(CopilotCLI):
         return record.resource.get("service.name") == _SERVICE and OtelGenAI.recognises_log(self, record)
 
     def translate(self, span: Span) -> Fragment | None:
-        if span.attributes.get(_OPERATION) == "execute_hook":
+        if span.attributes.get(_OPERATION) in _NO_STEP:
             fragment = identity_only(span, *self.identity(span.attributes))
         else:
             fragment = super().translate(span)
@@ -84,7 +86,10 @@ class VSCodeCopilot(CopilotCLI):
 
     def identity(self, attributes: Attributes) -> tuple[str | None, tuple[str, ...]]:
         session, others = super().identity(attributes)
+        if attributes.get(_OPERATION) == "chat":
+            # Its conversation is that of one request, which changes with each.
+            session, others = None, ()
         own = (first_id(attributes, _PREFIX + key) for key in ("chat_session_id", "session_id"))
         parent = first_id(attributes, _PREFIX + "parent_chat_session_id", "gen_ai.agent.parent_chat_session_id")
-        known = list(dict.fromkeys(found for found in (session, *own) if found))
+        known = list(dict.fromkeys(found for found in (*own, session) if found))
         return (known[0] if known else None), tuple(dict.fromkeys(found for found in (*known[1:], *others, parent) if found))

@@ -233,3 +233,26 @@ def test_vscode_copilot(turned: bool) -> None:
     assert [(one.input_tokens, one.cached_input_tokens, one.reasoning_tokens) for one in of(StepKind.LLM, steps)] == [(100, 40, 5)]
     assert [(one.name, one.error, one.error_type) for one in of(StepKind.TOOL, steps)] == [("readFile", True, "FileNotFound")]
     assert {assembler.survivor(one.session).session_id for one in steps} == {"conversation-1"}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_vscode_copilots_model_calls_name_requests_where_others_name_the_conversation(turned: bool) -> None:
+    window: dict[str, Any] = {"resource": {"service.name": "copilot-chat"}, "scope": "copilot-chat"}
+    own = {"copilot_chat.session_id": "conversation-1", "copilot_chat.chat_session_id": "chat-session-1"}
+
+    def turn(number: int) -> list[Span]:
+        trace: dict[str, Any] = {"trace": str(number) * 32, "at": 10 * number, **window}
+        agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "copilot", "gen_ai.conversation.id": "conversation-1", **own}
+        calls = [
+            made({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": f"request-{number}",
+                  "gen_ai.response.id": f"request-{number}", "copilot_chat.time_to_first_token": 1, **own, **TOKENS},
+                 span_id=name * 16, parent="a" * 16, **trace | {"at": 10 * number + at})
+            for name, at in (("b", 0), ("c", 2))
+        ]  # fmt: skip
+        prompt = {"gen_ai.operation.name": "user_message", "copilot_chat.chat_session_id": "chat-session-1"}
+        return [*calls, made(prompt, name="user_message", span_id="d" * 16, **trace), made(agent, lasts=5, **trace)]
+
+    spans = [*turn(1), *turn(2)]
+    steps, assembler = final(*(reversed(spans) if turned else spans))
+    assert {assembler.survivor(one.session).session_id for one in steps} == {"chat-session-1"}
+    assert (len(of(StepKind.LLM, steps)), len(of(StepKind.AGENT, steps)), len(steps)) == (4, 2, 6)
