@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from collector.config import Address
 from collector.errors import OvercurrentError
+from collector.loop import run
 from collector.model import Outcome, Request
 from collector.receiver.admission import Admission
 from collector.receiver.grpc import GrpcReceiver
@@ -38,4 +39,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    run(serve())

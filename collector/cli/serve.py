@@ -1,6 +1,5 @@
 """`overcurrent serve`: the service."""
 
-import asyncio
 import logging
 import os
 from pathlib import Path
@@ -40,6 +39,7 @@ def command(
     With no configuration it listens on loopback only and keeps its data in ./overcurrent-data.
     """
     from collector.app import App, serve  # noqa: PLC0415 — `--help` needs neither DuckDB nor gRPC
+    from collector.loop import run  # noqa: PLC0415
 
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("httpx", "httpx2", "httpcore", "httpcore2"):
@@ -61,4 +61,4 @@ def command(
         print(f"data        {config.storage.data_dir}")
         print(f"armed       {', '.join(armed) or 'nothing: every detector is in shadow mode'}", flush=True)
 
-    asyncio.run(serve(lambda: load_config(config_file, overrides), started=started))
+    run(serve(lambda: load_config(config_file, overrides), started=started))
