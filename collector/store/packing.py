@@ -235,19 +235,19 @@ def _drafts(events: Sequence[Event], spans: pa.RecordBatch | None, logs: pa.Reco
     places = {key: place for place, key in enumerate(told)}
     ranks = _ranks(spans, sessions, places)
     order = np.argsort(ranks, kind="stable")
-    weights = _weights(spans)[order]
+    weights: list[int] = _weights(spans)[order].tolist()  # numpy takes longer over the few spans of a session
     ends = np.cumsum(np.bincount(ranks, minlength=len(places))).tolist()
     filling = _Filling()
     start = 0
     for whose, end in zip(places, ends, strict=True):
         of_session = told.get(whose, [])
-        parts = 1 + int(weights[start:end].sum()) // BLOCK_BYTES  # more than one only where a session sent a lot at once
+        parts = 1 + sum(weights[start:end]) // BLOCK_BYTES  # more than one only where a session sent a lot at once
         for part in range(parts):
             here = of_session[len(of_session) * part // parts : len(of_session) * (part + 1) // parts]
             upto = start + (end - start) * (part + 1) // parts
             filling.add(here, whose, weights[filling.span : upto])
         start = end
-    filling.add_logs(_weights(logs))
+    filling.add_logs(_weights(logs).tolist())
     return order, filling.drafts
 
 
@@ -267,19 +267,19 @@ class _Filling:
         self._size = 0
         self._long = False
 
-    def add(self, events: list[Event], whose: Any, weights: Numbers) -> None:
+    def add(self, events: list[Event], whose: Any, weights: list[int]) -> None:
         """The next spans, and events of their session."""
         self.span += len(weights)
-        self._size += int(weights.sum()) + _EVENT_BYTES * len(events)
-        self._long = self._long or bool((weights >= LOOK_BYTES).any())
+        self._size += sum(weights) + _EVENT_BYTES * len(events)
+        self._long = self._long or max(weights, default=0) >= LOOK_BYTES
         if events:
             self._events[whose] = events
         if self._size >= BLOCK_BYTES:
             self._end()
 
-    def add_logs(self, weights: Numbers) -> None:
+    def add_logs(self, weights: list[int]) -> None:
         """All log records, and the end."""
-        for weight in weights.tolist():
+        for weight in weights:
             self._log += 1
             self._size += weight
             self._long = True  # what log records say is in their bodies, too
