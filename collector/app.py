@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
@@ -80,7 +81,9 @@ class App:
         """Where everything listens, by configuration key."""
 
     def _snapshot(self) -> Snapshot:
-        return self._core.snapshot if self._core is not None else Snapshot()
+        if self._core is None:
+            return Snapshot()
+        return replace(self._core.snapshot, ingest_queue_bytes=self.admission.depth_bytes)
 
     async def start(self) -> None:
         """Starts the ingest thread, the outbox, and the three ports. Raises ConfigError where a port is taken."""

@@ -124,11 +124,10 @@ def test_an_amendment_adds_what_is_new_and_takes_nothing_away() -> None:
 
 
 def test_the_receivers_speak_to_it_by_their_own_protocol() -> None:
-    telemetry, registry = make(queue_limit_bytes=1000)
+    telemetry, registry = make(queue_limit_bytes=1000, snapshot=lambda: Snapshot(ingest_queue_bytes=400))
     ingest: IngestTelemetry = telemetry
     ingest.received("traces", "grpc", 7)
     ingest.rejected("invalid", 2)
-    ingest.queue_bytes(400)
     ingest.commit_seconds(0.02)
     assert value(registry, "spans_received_total", signal="traces", protocol="grpc") == 7
     assert value(registry, "spans_received_total", signal="logs", protocol="http") == 0

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from collector.errors import OvercurrentError, Overloaded, StoreUnavailable
-from collector.model import Outcome, Request
+from collector.model import Outcome, Protocol, Request, Signal
+from collector.receiver.status import INVALID_ITEMS
 from collector.receiver.telemetry import IngestTelemetry, NoTelemetry
 
 T = TypeVar("T")
@@ -182,14 +183,10 @@ class Admission:
                     f"{self._depth} of {self._limit} bytes wait for their commit; try again later", retry_after_s=self._retry_after_s
                 )
             self._depth += n
-            depth = self._depth
-        self._telemetry.queue_bytes(depth)
 
     def _give(self, n: int) -> None:
         with self._lock:
             self._depth -= n
-            depth = self._depth
-        self._telemetry.queue_bytes(depth)
 
     def _run(self) -> None:
         while True:
@@ -245,7 +242,20 @@ class Admission:
         if wanted:
             self._telemetry.commit_seconds(time.perf_counter() - started)
         self._give(sum(waiting.cost for waiting in group))
+        self._count(wanted, results)
         _answer(wanted, results)
+
+    def _count(self, answered: Sequence[_Waiting], results: Sequence[Result]) -> None:
+        received: Counter[tuple[Signal, Protocol]] = Counter()
+        rejected = 0
+        for waiting, result in zip(answered, results, strict=True):
+            if isinstance(result, Outcome):
+                received[waiting.request.signal, waiting.request.protocol] += result.accepted + result.rejected
+                rejected += result.rejected
+        for (signal, protocol), items in received.items():
+            self._telemetry.received(signal, protocol, items)
+        if rejected:
+            self._telemetry.rejected(INVALID_ITEMS, rejected)
 
 
 def _run_call(future: "Future[Any]", function: Callable[[], Any]) -> None:

@@ -14,7 +14,7 @@ from collector.errors import ConfigError, Unauthorised
 from collector.model import Request, Signal
 from collector.receiver.admission import Admission
 from collector.receiver.export import SERVICES, partial_success
-from collector.receiver.status import INVALID_ITEMS, answer_of, message_of, retry_info, rpc_status
+from collector.receiver.status import answer_of, message_of, retry_info, rpc_status
 from collector.receiver.telemetry import IngestTelemetry, NoTelemetry
 from collector.security import Authority, Principal
 
@@ -122,9 +122,6 @@ class _Exports(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in 
             except Exception as error:
                 await self._abort(context, error)
                 raise
-            self._telemetry.received(signal, "grpc", outcome.accepted + outcome.rejected)
-            if outcome.rejected:
-                self._telemetry.rejected(INVALID_ITEMS, outcome.rejected)
             return partial_success(signal, "protobuf", outcome)
 
         return export

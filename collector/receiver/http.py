@@ -20,7 +20,6 @@ from collector.receiver.compression import DECODERS, decompress
 from collector.receiver.export import partial_success
 from collector.receiver.status import (
     INTERNAL,
-    INVALID_ITEMS,
     TIMED_OUT,
     UNSUPPORTED_MEDIA,
     WRONG_METHOD,
@@ -109,9 +108,6 @@ class HttpReceiver:
         outcome = await self._admission.submit(
             ExportRequest(signal=signal, encoding=encoding, body=body, tenant=principal.tenant, protocol="http", arrival_ns=self._now_ns())
         )
-        self._telemetry.received(signal, "http", outcome.accepted + outcome.rejected)
-        if outcome.rejected:
-            self._telemetry.rejected(INVALID_ITEMS, outcome.rejected)
         return Response(partial_success(signal, encoding, outcome), media_type=_MEDIA_TYPES[encoding])
 
     async def _body(self, request: Request) -> bytes:

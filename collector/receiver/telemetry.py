@@ -10,16 +10,13 @@ class IngestTelemetry(Protocol):
     """Counts what comes in. Called from the event loop and from the worker thread: implementations are thread-safe and never block."""
 
     def received(self, signal: Signal, protocol: WireProtocol, items: int) -> None:
-        """One request was committed with `items` spans, log records or data points, rejected ones included."""
+        """Requests were committed with `items` spans, log records or data points in all, rejected ones included."""
 
     def rejected(self, reason: str, n: int) -> None:
         """`n` items were not kept. `reason` is of the closed set `collector.receiver.status.REASONS`.
 
         Of a request that was refused whole nobody knows the items: it counts as one.
         """
-
-    def queue_bytes(self, n: int) -> None:
-        """Bytes now held by requests that are not answered yet."""
 
     def commit_seconds(self, s: float) -> None:
         """Time from taking a group of requests off the queue to its commit."""
@@ -32,9 +29,6 @@ class NoTelemetry:
         pass
 
     def rejected(self, reason: str, n: int) -> None:
-        pass
-
-    def queue_bytes(self, n: int) -> None:
         pass
 
     def commit_seconds(self, s: float) -> None:

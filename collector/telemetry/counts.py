@@ -37,6 +37,8 @@ class Snapshot:
     """(agent type, measure, quantile) → what is normal; absent where too little is known."""
     halts: Mapping[str, int] = field(default_factory=dict)
     """State → halts, and whatever else was ever asked of a session."""
+    ingest_queue_bytes: int = 0
+    """Of requests that are not answered yet."""
     storage_bytes: int = 0
     webhook_outbox: int = 0
     webhook_outbox_oldest_seconds: float = 0.0

@@ -166,7 +166,7 @@ class Telemetry(Collector):
     # ---- the receiver's side -------------------------------------------------------------------------------------------
 
     def received(self, signal: Signal, protocol: str, items: int) -> None:
-        """Counts what a request held, bad items included."""
+        """Counts what requests held, bad items included."""
         with self._lock:
             self._sums["overcurrent_spans_received_total"].add(items, signal, protocol if protocol in _PROTOCOLS else "other")
 
@@ -174,11 +174,6 @@ class Telemetry(Collector):
         """Counts items refused for `reason`, a phrase from a closed set."""
         with self._lock:
             self._sums["overcurrent_spans_rejected_total"].add(n, self._reasons.admit(reason))
-
-    def queue_bytes(self, n: int) -> None:
-        """Says how full the queue is."""
-        with self._lock:
-            self._sums["overcurrent_ingest_queue_bytes"].set(n)
 
     def commit_seconds(self, s: float) -> None:
         """Notes how long a commit took."""
@@ -326,6 +321,7 @@ class Telemetry(Collector):
         sums["overcurrent_baseline"].values = {(self._agent_type(of), *rest): value for (of, *rest), value in state.baselines.items()}
         sums["overcurrent_sessions_live"].set(sum(state.sessions.values()))
         sums["overcurrent_halts"].values = {(halt.value,): float(state.halts.get(halt.value, 0)) for halt in HaltState}
+        sums["overcurrent_ingest_queue_bytes"].set(state.ingest_queue_bytes)
         sums["overcurrent_storage_bytes"].set(state.storage_bytes)
         sums["overcurrent_webhook_outbox"].set(state.webhook_outbox)
         sums["overcurrent_webhook_outbox_oldest_seconds"].set(state.webhook_outbox_oldest_seconds)

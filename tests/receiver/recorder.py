@@ -42,7 +42,6 @@ class Counted:
     def __init__(self) -> None:
         self.received_items: Counter[tuple[str, str]] = Counter()
         self.rejections: Counter[str] = Counter()
-        self.depth = 0
         self.commits = 0
         self.on_rejected: Callable[[str], None] = lambda _: None
 
@@ -52,9 +51,6 @@ class Counted:
     def rejected(self, reason: str, n: int) -> None:
         self.rejections[reason] += n
         self.on_rejected(reason)
-
-    def queue_bytes(self, n: int) -> None:
-        self.depth = n
 
     def commit_seconds(self, s: float) -> None:
         assert s >= 0

@@ -47,7 +47,7 @@ async def test_what_waits_is_committed_together_in_order(recorder: Recorder, rec
     assert [len(group) for group in recorder.groups] == [1, 100]
     assert [one.body for one in recorder.groups[1]] == [bytes([n]) for n in range(100)]
     assert telemetry.commits == 2
-    assert telemetry.depth == 0
+    assert receivers.admission.depth_bytes == 0
 
 
 async def test_groups_are_bounded_by_count_and_bytes(recorder: Recorder) -> None:

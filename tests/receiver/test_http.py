@@ -206,7 +206,7 @@ async def test_foreign_hosts_and_origins_are_refused_even_for_health(receivers: 
     assert len(recorder.requests) == 1
 
 
-async def test_bytes_being_read_count_against_the_queue(receivers: Receivers, telemetry: Counted) -> None:
+async def test_bytes_being_read_count_against_the_queue(receivers: Receivers) -> None:
     held = asyncio.Event()
     go_on = asyncio.Event()
 
@@ -219,11 +219,11 @@ async def test_bytes_being_read_count_against_the_queue(receivers: Receivers, te
     async with receivers.http() as base, http_client(timeout=60) as client:
         sent = asyncio.create_task(client.post(f"{base}/v1/traces", content=slowly(), headers=PROTOBUF))
         await held.wait()
-        while telemetry.depth < 1000:  # noqa: ASYNC110 — the other side of a socket
+        while receivers.admission.depth_bytes < 1000:  # noqa: ASYNC110 — the other side of a socket
             await asyncio.sleep(0.001)
         go_on.set()
         assert (await sent).status_code == 200
-    assert telemetry.depth == 0
+    assert receivers.admission.depth_bytes == 0
 
 
 async def test_a_body_that_dribbles_is_cut_off(receivers: Receivers, recorder: Recorder) -> None:
@@ -241,17 +241,17 @@ async def test_a_body_that_dribbles_is_cut_off(receivers: Receivers, recorder: R
     assert not recorder.requests
 
 
-async def test_a_sender_that_goes_away_leaves_nothing_behind(receivers: Receivers, recorder: Recorder, telemetry: Counted) -> None:
+async def test_a_sender_that_goes_away_leaves_nothing_behind(receivers: Receivers, recorder: Recorder) -> None:
     async with receivers.http() as base:
         host, port = base.removeprefix("http://").split(":")
         _, writer = await asyncio.open_connection(host, int(port))
         head = f"POST /v1/traces HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
         writer.write(head.encode() + b"x" * 500)
-        while telemetry.depth < 500:  # noqa: ASYNC110 — the other side of a socket
+        while receivers.admission.depth_bytes < 500:  # noqa: ASYNC110 — the other side of a socket
             await asyncio.sleep(0.001)
         writer.close()
         await writer.wait_closed()
-        while telemetry.depth:  # noqa: ASYNC110
+        while receivers.admission.depth_bytes:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         assert (await post(base)).status_code == 200
     assert len(recorder.requests) == 1
