@@ -35,7 +35,7 @@ _NO_ID: Final = frozenset({"none", "null", "undefined", "nil", "unknown", "n/a",
 _FAILED_TEXT: Final = re.compile(
     r"^\s*(error\b\s*(:|-|calling|running|executing|invoking|while|in tool|during|code)|an error occurred"
     r"|traceback \(most recent call last\)|exception:|tool (call |execution |input )?(error|failed|validation error)"
-    r"|<tool_use_error>|\w+(error|exception):\s)",
+    r"|<tool_use_error>|\w++(?:(?<=\werror)|(?<=\wexception)):\s)",
     re.IGNORECASE,
 )
 _EXIT_CODE: Final = re.compile(r"(?:process )?(?:exited|completed) with (?:exit )?code (-?\d+)", re.IGNORECASE)

@@ -14,7 +14,7 @@ _UINT64_MAX = 2**64 - 1
 
 def span_columns(tenant: str, spans: Sequence[Span]) -> pa.RecordBatch:
     """One row per span, in order."""
-    shared = _Json()
+    services, resources = _of_resources([s.resource for s in spans])
     return pa.record_batch(
         {
             "tenant": _text([tenant] * len(spans)),
@@ -30,8 +30,8 @@ def span_columns(tenant: str, spans: Sequence[Span]) -> pa.RecordBatch:
             "status_message": _text([s.status_message or None for s in spans]),
             "scope_name": _text([s.scope_name for s in spans]),
             "scope_version": _text([s.scope_version for s in spans]),
-            "service_name": _text([_service(s.resource) for s in spans]),
-            "resource": _text([shared(s.resource) for s in spans]),
+            "service_name": services,
+            "resource": resources,
             "attributes": _text([_encode(s.attributes) for s in spans]),
             "events": _text([_encode(s.events) if s.events else None for s in spans]),
             "links": _text([_encode(s.links) if s.links else None for s in spans]),
@@ -42,7 +42,7 @@ def span_columns(tenant: str, spans: Sequence[Span]) -> pa.RecordBatch:
 
 def log_columns(tenant: str, logs: Sequence[LogRecord], keys: Sequence[bytes]) -> pa.RecordBatch:
     """One row per log record, in order; `keys` are what repeated deliveries of each are recognised by."""
-    shared = _Json()
+    services, resources = _of_resources([r.resource for r in logs])
     return pa.record_batch(
         {
             "tenant": _text([tenant] * len(logs)),
@@ -56,8 +56,8 @@ def log_columns(tenant: str, logs: Sequence[LogRecord], keys: Sequence[bytes]) -
             "span_id": _text([r.span_id for r in logs]),
             "scope_name": _text([r.scope_name for r in logs]),
             "scope_version": _text([r.scope_version for r in logs]),
-            "service_name": _text([_service(r.resource) for r in logs]),
-            "resource": _text([shared(r.resource) for r in logs]),
+            "service_name": services,
+            "resource": resources,
             "body": _text([_encode(r.body) for r in logs]),
             "attributes": _text([_encode(r.attributes) for r in logs]),
             "dropped": pa.array([r.dropped & 0xFFFFFFFF for r in logs], type=pa.uint32()),
@@ -65,25 +65,23 @@ def log_columns(tenant: str, logs: Sequence[LogRecord], keys: Sequence[bytes]) -
     )
 
 
-class _Json:
-    """Encodes shared values (resources) once."""
-
-    def __init__(self) -> None:
-        self._seen: dict[int, bytes] = {}
-
-    def __call__(self, shared: Attributes) -> bytes:
-        found = self._seen.get(id(shared))
-        if found is None:
-            found = self._seen[id(shared)] = _encode(shared)
-        return found
+def _of_resources(resources: Sequence[Attributes]) -> tuple["pa.Array[Any]", "pa.Array[Any]"]:
+    """Names of the services and the resources as JSON. Most items share their resource: each is encoded once."""
+    places = {id(resource): resource for resource in resources}
+    told = {key: (_service(resource), _encode(resource)) for key, resource in places.items()}
+    found = [told[id(resource)] for resource in resources]
+    return _text([service for service, _ in found]), _text([encoded for _, encoded in found])
 
 
 def _text(values: Iterable[Any]) -> "pa.Array[Any]":
     return pa.array(values, type=pa.string())
 
 
-def _uint(values: Iterable[int], type_: pa.DataType) -> "pa.Array[Any]":
-    return pa.array([min(max(value, 0), _UINT64_MAX) for value in values], type=type_)
+def _uint(values: Sequence[int], type_: pa.DataType) -> "pa.Array[Any]":
+    try:
+        return pa.array(values, type=type_)
+    except OverflowError:
+        return pa.array([min(max(value, 0), _UINT64_MAX) for value in values], type=type_)
 
 
 def _service(resource: Attributes) -> str | None:
