@@ -142,8 +142,9 @@ class Prices:
         if not model:
             return (*_told(step), None)
         found = self._cache.get((model, step.provider)) or self._find(step.provider, model)
+        window = None if step.of_several else found.context_window
         if step.billed_usd is not None or input_tokens is None or output_tokens is None or not found.rates or step.service_tier is not None:
-            return (*_told(step), found.context_window)
+            return (*_told(step), window)
         by = found.rates[0][1] if len(found.rates) == 1 else _in_force(found.rates, step.started_ns)
         tokens = Tokens(
             input_tokens,
@@ -157,12 +158,17 @@ class Prices:
         )
         if step.zeros_left_out:
             tokens = tokens.without_gaps()
-        total, known = cost(by, tokens)
+        if step.of_several and by.starts:
+            # Calls may have been below a size from which on all is dearer, their sum not.
+            by = Tariff((), by.flats[:1])
+            total, known = cost(by, tokens)[0], False
+        else:
+            total, known = cost(by, tokens)
         if known and total is not None:
-            return total, _COMPUTED, found.context_window
+            return total, _COMPUTED, window
         if step.stated_usd is not None and (total is None or _may_be(step.stated_usd, by, tokens)):
             total = step.stated_usd
-        return total, _UNMETERED if total is None else _ESTIMATED, found.context_window
+        return total, _UNMETERED if total is None else _ESTIMATED, window
 
     def _find(self, provider: str | None, model: str) -> _Found:
         if len(model) > _MAX_NAME:

@@ -138,6 +138,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s
     output_audio_tokens: int | None = None
     zeros_left_out: bool | None = None
     """Who sent this leaves out counts of nothing: where it has no `cached_input_tokens`, nothing was read from a cache."""
+    of_several: bool | None = None
+    """The counts are the sum of several calls, which are not told apart: how full a context window was they do not tell."""
     billed_usd: Decimal | None = None
     """What the provider's own response says it charges for the call."""
     stated_usd: Decimal | None = None

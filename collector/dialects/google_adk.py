@@ -9,8 +9,8 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.messages import Exchange
 from collector.dialects.otel_genai import OtelGenAI
-from collector.dialects.steps import identity_only
-from collector.dialects.values import as_dict, as_text, first, first_id
+from collector.dialects.steps import Usage, identity_only
+from collector.dialects.values import as_dict, as_int, as_text, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
 
@@ -29,11 +29,13 @@ class GoogleADK(OtelGenAI):
     `.llm_response` as JSON, and tools with `.tool_call_args`, `.tool_response`. By default content comes in log records
     only, if at all. For parallel calls there is one more tool span, `(merged tools)`: no call. `TOOL_ERROR` is all that
     a tool's failure says.
-    Tokens: input includes cached. Through LiteLLM the output has the reasoning added a second time: it is taken off where
-    the model is none of Google's.
+    Tokens: input includes cached. Releases of 2025 tell neither what was cached nor what was thought, and of Gemini the output
+    EXCLUDES thoughts: both stand in the raw response, where content is sent, and are taken from there. Later, through LiteLLM,
+    the output has the reasoning added a second time: it is taken off where the model is none of Google's.
     Session: `gen_ai.conversation.id`, or `gcp.vertex.agent.session_id` on model calls only.
     Turn: one `invocation`, `invoke_workflow` or `invoke_agent` root.
-    Known gaps: finish reason is `stop` even where tools were called; with default flags tools have no arguments.
+    Known gaps: thoughts in releases of 2025 without content; finish reason is `stop` even where tools were called; with
+    default flags tools have no arguments.
     Versions seen: google-adk 1.14 and 2.13.
     Switch: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT and OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental.
     """
@@ -65,6 +67,20 @@ class GoogleADK(OtelGenAI):
         own = first_id(attributes, _OWN + "session_id")
         invocation = first_id(attributes, _OWN + "invocation_id")
         return session or own, (*others, invocation) if invocation else others
+
+    def usage(self, attributes: Attributes) -> Usage:
+        found = super().usage(attributes)
+        if found.cached_input_tokens is not None or _OWN + "llm_response" not in attributes:
+            return found
+        model = as_text(attributes.get("gen_ai.request.model")) or ""
+        told = as_dict(as_dict(attributes[_OWN + "llm_response"]).get("usage_metadata")) if "gemini" in model else {}
+        read, thoughts, total = (
+            as_int(told.get(key)) for key in ("cached_content_token_count", "thoughts_token_count", "total_token_count")
+        )
+        said = found.output_tokens
+        if said is not None and thoughts and total == (found.input_tokens or 0) + said + thoughts:
+            said += thoughts
+        return found._replace(cached_input_tokens=read, reasoning_tokens=thoughts or found.reasoning_tokens, output_tokens=said)
 
     def content(self, span: Span) -> Exchange:
         request, response = (as_dict(span.attributes.get(_OWN + key)) for key in ("llm_request", "llm_response"))

@@ -2,13 +2,15 @@
 # ruff: noqa: E501 - one row of a table a line
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from collector.dialects import fragment_of
+from collector.pricing import Prices
 from collector.telemetry_data import LogRecord, Span
-from detectors.model import Step, StepKind
+from detectors.model import CostBasis, Step, StepKind
 from tests.dialects.spans import final, made, record, said, step
 
 TRACE = "1" * 32
@@ -128,6 +130,60 @@ def test_openclaw_and_goose() -> None:
     call = step(made({"tool_name": "shell", "input": '{"c": "ls"}', "output": "a"}, name="dispatch_tool_call", resource=goose))
     assert (call.dialect, call.name, call.arguments, call.result) == ("goose", "shell", '{"c": "ls"}', "a")
     assert step(made({"gen_ai.request.model": "m"}, name="complete", resource=goose)).kind is StepKind.LLM
+
+
+def test_gooses_tool_calls_stand_in_envelopes() -> None:
+    told = {"input": '{"tool": "developer__shell", "arguments": {"command": "ls"}}', "session.id": "20260101_1"}
+    good = '{"status": "success", "value": {"content": [{"type": "text", "text": "a.txt"}], "isError": false}}'
+    bad = '{"status": "error", "error": "no such tool"}'
+    calls = [step(made(told | {"output": output}, name="dispatch_tool_call", scope="goose")) for output in (good, bad)]
+    assert {(one.name, one.arguments) for one in calls} == {("developer__shell", '{"command":"ls"}')}
+    assert [(one.result, one.error) for one in calls] == [("a.txt", None), (bad, True)]
+
+
+def test_later_releases_of_goose_follow_the_conventions() -> None:
+    where: dict[str, Any] = {"scope": "goose", "resource": {"service.name": "goose"}}
+    session = {"session.id": "20260101_1", "gen_ai.conversation.id": "20260101_1"}
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "goose.chat.purpose": "reply", **session, **TOKENS}
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "shell", "gen_ai.tool.call.id": "call_12345678",
+            "gen_ai.tool.call.arguments": '{"c": 1}', "input": '{"tool": "shell", "arguments": {"c": 1}}', **session}  # fmt: skip
+    turn = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "goose", **session, **TOKENS}
+    steps, assembler = final(
+        made({"gen_ai.request.model": "gpt-4o", **session}, name="complete", span_id="b" * 16, parent="c" * 16, lasts=0.5, **where),
+        made(chat, name="chat", span_id="c" * 16, parent="e" * 16, **where),
+        made(tool, name="dispatch_tool_call", span_id="d" * 16, parent="e" * 16, at=2, **where),
+        made(turn, name="reply_stream", span_id="e" * 16, parent="f" * 16, lasts=4, **where),
+        made(session, name="reply", span_id="f" * 16, lasts=5, **where),
+    )
+    assert [(one.kind, one.input_tokens) for one in steps if one.kind is not StepKind.AGENT] == [(StepKind.LLM, 100), (StepKind.TOOL, None)]
+    assert [(one.name, one.arguments, one.call_id) for one in of(StepKind.TOOL, steps)] == [("shell", '{"c": 1}', "call_12345678")]
+    assert {assembler.survivor(one.session).session_id for one in steps} == {"20260101_1"}
+
+
+def test_openclaw_tells_the_tokens_of_a_run_and_not_of_its_calls() -> None:
+    prices = Prices()
+    called = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gemini-2.5-pro", "gen_ai.system": "google"}
+    used = {"openclaw.tokens.input": 150_000, "openclaw.tokens.cache_read": 150_000, "openclaw.tokens.cache_write": 0, "openclaw.tokens.output": 1_000,
+            "openclaw.tokens.total": 301_000, "gen_ai.usage.input_tokens": 300_000, "gen_ai.usage.cache_read.input_tokens": 150_000,
+            "gen_ai.usage.output_tokens": 1_000}  # fmt: skip
+    steps, _ = final(
+        *(made(called, name="openclaw.model.call", span_id=one * 16, parent="d" * 16, at=at) for at, one in enumerate("abc")),
+        made(called | {"openclaw.errorCategory": "rate_limit", "error.type": "rate_limit"}, name="openclaw.model.call", span_id="e" * 16,
+             parent="d" * 16, at=4, status_code=2),
+        made(called | used, name="openclaw.model.usage", span_id="f" * 16, parent="9" * 16, lasts=6),
+        price=prices.charge,
+    )  # fmt: skip
+    failed, whole = of(StepKind.LLM, steps)
+    assert (failed.error, failed.error_class, failed.cost_usd) == (True, "rate_limit", None)
+    # None of the three calls need have been above 200,000 tokens, from which on all costs twice: 1.25 in, 0.125 cached, 10 out.
+    assert (whole.input_tokens, whole.cached_input_tokens, whole.output_tokens) == (300_000, 150_000, 1_000)
+    assert (whole.cost_usd, whole.cost_basis, whole.context_utilization) == (Decimal("0.21625"), CostBasis.ESTIMATED, None)
+    older = {key: value for key, value in used.items() if key.startswith("openclaw.")}
+    assert step(made(called | older, name="openclaw.model.usage")).input_tokens == 300_000
+    blocked = step(
+        made({"gen_ai.tool.name": "exec", "openclaw.outcome": "blocked", "openclaw.deniedReason": "policy"}, name="openclaw.tool.execution")
+    )
+    assert (blocked.error, blocked.error_type, blocked.error_message) == (True, "blocked", "policy")
 
 
 # Hand-offs
