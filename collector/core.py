@@ -48,6 +48,7 @@ RESTORED_AT_WORK, RESTORED_A_SECOND = 1_000, 25
 UNLISTED = 100_000
 """Sessions that are live no more, or were merged, and may wait for a control store that refuses, at about a kilobyte each."""
 EXPIRE_EVERY_NS = 60 * 10**9
+PROVE_EVERY_NS = 10 * 10**9
 
 
 class Core:
@@ -97,7 +98,7 @@ class Core:
             clock_ns=clock_ns,
         )
         self._snapshot_at = 0.0
-        self._expired_ns = 0
+        self._expired_ns = self._proved_ns = 0
         self._learned = LearnedStore(self.control.database)
         self.baselines = Baselines(self._learned.load)
         self._told_ns = 0
@@ -296,12 +297,15 @@ class Core:
             self._expired_ns = now_ns
             self.store.expire(now_ns - self.config.storage.retention_days * 86_400 * 10**9, self.config.storage.max_bytes)
 
-    def _write_down(self, _: int) -> None:
+    def _write_down(self, now_ns: int) -> None:
         self.halting.act()
         if self.halting.missed and not self.halting.owes:
             self._follow_merges()
             self._enforce_open()
             self.halting.missed = False
+        if now_ns - self._proved_ns >= PROVE_EVERY_NS:
+            self._proved_ns = now_ns
+            self.halting.prove(int(self.config.sessions.idle_timeout * 1e9), self.sessions.live)
         self.flush()
         if self.readiness.failing(CONTROL) and not self.halting.owes:
             self.index.write((), {}, self.pipeline.committed_seq)  # nothing may have had to be written

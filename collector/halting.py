@@ -6,7 +6,7 @@ What the control store refuses stays owed: the telemetry that led to it is ackno
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final
 
 from collector.config import Config
@@ -23,6 +23,8 @@ from detectors.model import Event, Finding, Halted, Released, SessionKey, Sessio
 
 logger = logging.getLogger(__name__)
 
+_DISOBEYED: Final = "zombie"
+"""The detector of sessions that go on after their halt."""
 _OWED: Final = 10_000
 """Merges, and findings that may halt, that may wait for a control store that refuses."""
 
@@ -64,7 +66,7 @@ class Halting:
 
     def owe(self, asked: Sequence[Finding | SessionsMerged]) -> None:
         """Takes what `act` is to do, in this order. Of too much merges are let go of first, then the oldest: see `missed`."""
-        wanted = [one for one in asked if isinstance(one, SessionsMerged) or may_interfere(one)]
+        wanted = [one for one in asked if isinstance(one, SessionsMerged) or may_interfere(one) or one.detector == _DISOBEYED]
         if len(self._owed) + len(wanted) > _OWED:
             if not self.missed:
                 logger.error("%d merges and halts wait for the control store already: the oldest are forgotten", len(self._owed))
@@ -86,6 +88,8 @@ class Halting:
             try:
                 if isinstance(owed, SessionsMerged):
                     self.follow(owed.absorbed, owed.session)
+                elif owed.detector == _DISOBEYED:
+                    self._reassert(owed)
                 else:
                     self.enforce(owed)
             except StoreUnavailable as error:
@@ -123,6 +127,25 @@ class Halting:
                 logger.error("session %s: %s was not requested: %s", key, decision.act, error.message)  # noqa: TRY400
         if decision.armed.verb is not None:  # counted here, so that one which a store refused is counted once
             self._telemetry.halt_decided(finding.halt_reason, finding.agent_type, decision.mode)
+
+    def _reassert(self, finding: Finding) -> None:
+        """Sends a halt again that its runtime took, and whose session goes on. That it is to stop was decided before: any mode will do."""
+        active = None if finding.session is None else self._control.active(finding.session)
+        if active is not None:
+            self._control.reassert(active.halt_id, now_ns=self._clock_ns(), runtimes=self.runtimes())
+            self.on_halt()
+
+    def prove(self, silent_ns: int, live: Container[SessionKey]) -> None:
+        """Notes which sessions stopped for all that is known: their runtime took the halt, and nothing came for `silent_ns`.
+
+        Raises StoreUnavailable. One that is `live` spoke of late, whatever its sender's clock says. A halt that no runtime took
+        stays as it is: it has to be delivered all the same.
+        """
+        now_ns = self._clock_ns()
+        for halt in self._control.answered():
+            session = None if halt.session in live else self._session(halt.session)
+            if session is not None and session.last_seen_ns and now_ns - max(session.last_seen_ns, halt.requested_ns) > silent_ns:
+                self._control.quiet(halt.halt_id, now_ns=now_ns)
 
     def request(
         self,

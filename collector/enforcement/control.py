@@ -200,15 +200,24 @@ class ControlStore:
             rows = c.execute("SELECT h.* FROM stances s JOIN halts h ON h.halt_id = s.active_halt ORDER BY h.requested_ns, h.halt_id")
             return [halt_of(row) for row in rows]
 
+    def answered(self) -> list[Halt]:
+        """The halts and pauses in force that an owner took, and that nothing proves yet."""
+        with self.database.reading() as c:
+            rows = c.execute(
+                "SELECT h.* FROM stances s JOIN halts h ON h.halt_id = s.active_halt WHERE h.state IN ('acknowledged', 'disobeyed')"
+            )
+            return [halt_of(row) for row in rows]
+
     def generation(self, key: SessionKey) -> int:
         """How often something was asked of the session; 0 for one that was left alone."""
         with self.database.reading() as c:
             return stance(c, standing(c, key))[0]
 
     def counts(self) -> dict[HaltState, int]:
-        """Number of halts in each state; every state is there."""
+        """Number of requests to stop or change a session in each state; every state is there. Releases are not among them."""
         with self.database.reading() as c:
-            found = {row["state"]: row["n"] for row in c.execute("SELECT state, count(*) AS n FROM halts GROUP BY state")}
+            rows = c.execute("SELECT state, count(*) AS n FROM halts WHERE verb NOT IN ('release', 'requeue') GROUP BY state")
+            found = {row["state"]: row["n"] for row in rows}
         return {state: found.get(state, 0) for state in HaltState}
 
     def outbox_size(self) -> int:

@@ -102,7 +102,7 @@ METRICS: tuple[Metric, ...] = (
         help="Halts decided on since the start, in shadow too (a counter).",
         labels=("halt_reason", "agent_type", "mode"),
     ),
-    _gauge("halts", "Halts by how far they got.", "state"),
+    _gauge("halts", "Halts and pauses by how far they got; releases do not count.", "state"),
     _counter("webhook_deliveries_total", "Attempts to deliver to a runtime, by what came of them.", "outcome"),
     _gauge("storage_bytes", "What the telemetry store takes on disk. Above `storage.max_bytes` the oldest goes early."),
     _gauge("webhook_outbox", "Messages to runtimes that are not delivered yet."),
