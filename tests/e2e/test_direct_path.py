@@ -77,6 +77,7 @@ def test_halt_outlives_the_service(start_service: Callable[..., Service], start_
     agent = start_agent("http", service.http)
     agent.run(same_search_in_other_words())
     settled(service, agent, "halted")
+    agent.flush()  # its exporter gives up on what it cannot send for ten seconds
     assert service.stop() == 0
     service.start(config(runtime.url, soft_loop="halt"))
     assert_stays_halted(service, runtime, agent)
