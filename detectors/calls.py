@@ -2,14 +2,18 @@
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import msgspec
 from rapidfuzz import fuzz, process
 
-from detectors.text import canonical, leaves, mask, tokens
+from detectors.text import canonical, leaves, mask, reads_as_duration, reads_as_measure, tokens
 
+CALLS: Final = 6
+"""Calls remembered of each tool."""
 SIMILARITY_CHARS: Final = 256
 """Characters of the arguments whose similarity is measured."""
 SPEECH_CHARS: Final = 128
@@ -22,11 +26,17 @@ CHANCE: Final = 0.5
 """Indel similarity that unrelated texts have: it counts as none."""
 
 _TOKENS: Final = re.compile(r"\w+")
+_VALUE_WORDS: Final = 3
+_VALUE_CHARS: Final = 80
+"""Up to which a value is a name rather than a phrase, and arguments that are no JSON object are one value."""
 _PLACE_WORDS: Final = 6
 _FIGURES: Final = re.compile(r"\d+")
 _PARTS_WORDS: Final = re.compile(r"\w[^\w]*[^\w./\\:@&=#~-][^\w]*\w")
 """Words parted by a blank, or by a sign that patterns have and names have not."""
+_CHUNK: Final = re.compile(r"[^\s\"'`,;()\[\]{}<>=]+")
+_REFERENCE: Final = re.compile(r"\d|\w[./\\@:#_]+\w")
 _NO_WORDS: Final[frozenset[bytes]] = frozenset()
+_NO_NAMES: Final[frozenset[str]] = frozenset()
 
 
 class Call(msgspec.Struct, gc=False):
@@ -44,11 +54,12 @@ class Call(msgspec.Struct, gc=False):
     returned: int = 0
     """Stands for what of the result is not kept; `UNKNOWN` where none was captured."""
     leaves: dict[str, str] | None = None
-    """Its arguments, path → value, once `read`. None: they are no JSON object."""
+    """Its arguments, path → value, once `read`. None: they are neither a JSON object nor one short value."""
     read: bool = False
     canonical: str | None = None
     masked: str | None = None
     returned_words: frozenset[bytes] | None = None
+    references: frozenset[str] | None = None
 
 
 class Tool(msgspec.Struct, gc=False):
@@ -122,6 +133,13 @@ def alike(one: str, other: str) -> float:
     return max(0.0, (fuzz.ratio(one, other) / 100 - CHANCE) / (1 - CHANCE))
 
 
+def remember(call: Call, calls: list[Call]) -> None:
+    """Adds a call to those remembered of its tool, and forgets the oldest of too many."""
+    calls.append(call)
+    if len(calls) > CALLS:
+        del calls[0]
+
+
 def identify(call: Call, similar: Call, calls: Sequence[Call]) -> int | None:
     """Finds the first remembered call with the same arguments, and notes it in `call`."""
     for other in calls:
@@ -144,12 +162,16 @@ def identify(call: Call, similar: Call, calls: Sequence[Call]) -> int | None:
 def _leaves(call: Call) -> dict[str, str] | None:
     if not call.read:
         call.leaves, call.read = leaves(call.arguments), True
+        if call.leaves is None and 0 < len(call.arguments) <= _VALUE_CHARS:
+            words = call.arguments.split()
+            call.leaves = {"": " ".join(words)} if len(words) <= _VALUE_WORDS else None
     return call.leaves
 
 
 def news(call: Call, calls: Sequence[Call]) -> int:
-    """Counts the argument words that no remembered call had."""
-    return len(tokens(call.arguments).difference(*(tokens(other.arguments) for other in calls)))
+    """Counts the argument words that no remembered call had; what is not kept of a long text counts as one."""
+    unkept = call.asked != 0 and all(other.asked != call.asked for other in calls)
+    return len(tokens(call.arguments).difference(*(tokens(other.arguments) for other in calls))) or int(unkept)
 
 
 def most_similar_result(call: Call, calls: Sequence[Call]) -> tuple[float | None, int | None]:
@@ -192,6 +214,11 @@ def same_outcome_as_last(call: Call, calls: Sequence[Call]) -> bool:
     return call.masked is not None and last.masked == call.masked
 
 
+def goes_through_things(call: Call, calls: Sequence[Call], *, by_agent: bool) -> bool:
+    """Whether the call goes through a list, or is another errand of an agent."""
+    return goes_through_a_list(call, calls) or (by_agent and is_another_errand(call.arguments, calls))
+
+
 def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
     """Whether the call differs from earlier ones only in values that were never used in their place, each of few words.
 
@@ -218,9 +245,43 @@ def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
         compared = True
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
         stays = any(now[key] == before[key] and " " in now[key] for key in now)
-        if not changed or any((len(new.split()) > 3 and not (stays and _is_place(new))) or _reworded(new, old) for new, old in changed):
+        if not changed or any(
+            (len(new.split()) > _VALUE_WORDS and not (stays and _is_place(new))) or _reworded(new, old) for new, old in changed
+        ):
             return False
     return compared and any(value not in used[key] for key, value in now.items())
+
+
+def is_about_another(call: Call, calls: Sequence[Call], *, by_words: bool) -> bool:
+    """Whether the call names a thing that no remembered call named, as at least half of those did: by a path, address, number or id.
+
+    The number of a page, and how much is asked for, names nothing. `by_words`: words that are none of these name things too, as in
+    going through a list of names.
+    """
+    if by_words and _names_anew(call, calls):
+        return True
+    ours, theirs = _references(call), [_references(other) for other in calls]
+    if ours <= _NO_NAMES.union(*theirs):
+        return False
+    used = Counter(chain(ours, *theirs))
+    return 2 * sum(any(used[name] == 1 for name in each) for each in theirs) >= len(theirs)
+
+
+def _names_anew(call: Call, calls: Sequence[Call]) -> bool:
+    """Whether an argument other than a measure holds what no remembered call had there."""
+    now = _leaves(call) or {}
+    before = [_leaves(other) or {} for other in calls]
+    return any(not reads_as_measure(key) and all(one.get(key) != value for one in before) for key, value in now.items())
+
+
+def _references(call: Call) -> frozenset[str]:
+    """The words of a call that name things: those with a figure, and paths, addresses and other compounds."""
+    if call.references is None:
+        flat = _leaves(call)
+        text = call.arguments if flat is None else " ".join(value for key, value in flat.items() if not reads_as_measure(key))
+        chunks = (chunk.strip(".:!?") for chunk in _CHUNK.findall(text))
+        call.references = frozenset(chunk for chunk in chunks if _REFERENCE.search(chunk))
+    return call.references
 
 
 def regroups(call: Call, calls: Sequence[Call]) -> bool:
@@ -248,6 +309,12 @@ def _regrouped(value: str, earlier: Sequence[str]) -> bool:
 def _phrase(text: str) -> list[str]:
     """The words of a text or pattern to search for; none where nothing but the signs of names and paths parts them."""
     return _TOKENS.findall(text.lower()) if _PARTS_WORDS.search(text) else []
+
+
+def only_waits(call: Call) -> bool:
+    """Whether all that is asked for is that some time passes."""
+    now = _leaves(call)
+    return bool(now) and all(map(reads_as_duration, now or ()))
 
 
 def is_another_errand(text: str, calls: Sequence[Call]) -> bool:

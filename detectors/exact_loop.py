@@ -27,7 +27,9 @@ class ExactLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     halt_calls: Annotated[int, Meta(ge=2, le=10_000)] = 7
     """Equal calls from which halting is justified, if nothing else happened between."""
     polling_factor: Annotated[float, Meta(ge=1, le=1000)] = 4.0
-    """How many times as patient to be with a call that reads as waiting for something."""
+    """How many times as patient to be with a call that reads as waiting for something, or whose outcomes may be drawn by lot."""
+    max_surprise: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    """Share of calls (0–1) up to which outcomes that came back sooner or later than expected do not mean that they are drawn by lot."""
     gap_calls: Annotated[int, Meta(ge=1, le=200)] = 6
     """Other calls after which an earlier call no longer counts as being repeated."""
     warn_calls_without_content: Annotated[int, Meta(ge=2, le=10_000)] = 8
@@ -47,6 +49,10 @@ class _Run(msgspec.Struct):
     """Calls, less what was brought between them."""
     pure: bool = True
     """Nothing else brought anything since the run began."""
+    lag: int = 1
+    """How many calls of the run ago the latest outcome was seen before."""
+    surprises: int = 0
+    """How often an outcome came back sooner or later than the one before it did: it may be drawn."""
 
 
 class ExactLoop(Detector[ExactLoopConfig]):
@@ -57,10 +63,12 @@ class ExactLoop(Detector[ExactLoopConfig]):
 
     **When it is wrong.** It fires on a wait that gives no sign of waiting (declare the tool as polling), and on a reading
     that is legitimately the same each time. It misses a loop whose arguments change (see `soft_loop`) or that does more
-    than `gap_calls` other things between rounds. Ids, time stamps, durations and the order of keys make no difference.
+    than `gap_calls` other things between rounds. The order of keys, readings of clocks and what is called a request id, a nonce or
+    the like make no difference, nor do ids, times and durations in results. Where outcomes come and go unforeseeably, as when lots are
+    drawn, it is as patient as with polling; but lots that happen to come out the same from the start it takes for a loop.
 
     **Parameters** (`Config`): `warn_calls`, `critical_calls`, `halt_calls` (equal calls), `polling_factor` (times),
-    `gap_calls` (other calls), `warn_calls_without_content`, `warn_failures_without_content` (calls).
+    `max_surprise` (share, 0–1), `gap_calls` (other calls), `warn_calls_without_content`, `warn_failures_without_content` (calls).
 
     **Examples.** Five times the same:
 
@@ -120,11 +128,20 @@ class ExactLoop(Detector[ExactLoopConfig]):
             # two calls that take turns are as stuck as one
             run.pure = run.pure and any(other.last_index == self._index - 1 for other in self._runs.values())
         run.pure = run.pure and features.same_outcome  # answers that come and go are a draw, not a standstill
+        lag = 1 if features.same_outcome else self._lag(run, features)
         run.calls += 1
-        run.count += 1
+        if lag == run.lag:
+            run.count += 1
+        else:
+            run.lag, run.surprises, run.count = lag, run.surprises + 1, max(1.0, run.count - 1)
         run.last_index = self._index
         run.steps.append(step.seq)
         return self._judge(run, identity, features)
+
+    @staticmethod
+    def _lag(run: _Run, features: StepFeatures) -> int:
+        """How many calls of the run ago the outcome was seen before; 0: not in this run."""
+        return next((ago for ago, seq in enumerate(reversed(run.steps), 1) if seq == features.same_result_as), 0)
 
     def _begin(self, runs: dict[tuple[str, int], _Run], identity: tuple[str, int], first_seq: int) -> _Run:
         runs.pop(identity, None)
@@ -141,7 +158,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
             identity = (features.key or "", features.same_call_as)
             if runs.pop(identity, None) is not None:
                 self._drawn = identity
-        brought = 1.0 if features.writes and features.argument_news else min(1.0, 2 * (features.result_novelty or 0.0))
+        brought = 1.0 if features.acted or (features.writes and features.argument_news) else min(1.0, 2 * (features.result_novelty or 0.0))
         if brought > 0.2:
             self._set_back(runs, brought)
         if self._open is None:
@@ -159,7 +176,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
 
     def _judge(self, run: _Run, identity: tuple[str, int], features: StepFeatures) -> Answer:
         config = self.config
-        patience = config.polling_factor if features.polls and not features.failed else 1.0
+        drawn = run.surprises > run.calls * config.max_surprise
+        patience = config.polling_factor if (features.polls and not features.failed) or drawn else 1.0
         warn, critical, halt = config.warn_calls * patience, config.critical_calls * patience, config.halt_calls * patience
         if run.count < warn:
             return None

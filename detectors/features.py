@@ -2,7 +2,8 @@
 
 Two questions decide whether an agent moves: does this call resemble earlier ones, and did it bring anything new? Both are
 answered per tool, since a parent span repeats what its child returned. Ids, time stamps and durations are masked; other
-digits are not, because they are what tells progress (`12 %`, `25 %`) from a standstill.
+digits are not, because they are what tells progress (`12 %`, `25 %`) from a standstill. In arguments an id stays: it tells which
+thing is meant, unless its name says that it is made up for each call.
 
 Novelty is the share of words not seen before, as in TREC's Novelty track (I. Soboroff, D. Harman, 2003). Similarity of
 results is the Jaccard index of their words (P. Jaccard, New Phytologist 11, 1912). Similarity of arguments is the normalised
@@ -17,33 +18,26 @@ from detectors.calls import (
     KEPT_CHARS,
     SPEECH_CHARS,
     UNKNOWN,
-    Call,
     Tool,
     Utterance,
     alike,
     clip,
-    goes_through_a_list,
+    goes_through_things,
     identify,
-    is_another_errand,
+    is_about_another,
     most_similar,
     most_similar_call,
     most_similar_result,
     news,
+    only_waits,
     regroups,
+    remember,
     remembered,
     same_outcome_as_last,
 )
 from detectors.model import Step, StepKind
 from detectors.structure import Shape, Shapes, shapes
-from detectors.text import (
-    mask,
-    reads_as_failure,
-    reads_as_nothing_found,
-    reads_as_polling,
-    reads_as_question,
-    reads_as_write,
-    tokens,
-)
+from detectors.text import mask, reads_as, reads_as_failure, reads_as_nothing_found, reads_as_polling, tokens
 
 SAME_SIMILARITY: Final = 0.2
 """Similarity from which it is worth finding out whether two calls are the same but for their form."""
@@ -53,14 +47,14 @@ RESULT_CHARS: Final = 2048
 """Characters of the result that are compared, half from the beginning and half from the end."""
 LITTLE_NOVELTY: Final = 0.25
 """Share of unseen words up to which a result is looked at more closely."""
+RECEIPT_WORDS: Final = 4
+"""Words up to which a result only acknowledges, whatever was called: more words may tell why nothing came of it."""
 UTTERANCES: Final = 3
 """Utterances of each agent's model that what it says next is compared with."""
 SPEAKERS: Final = 16
 """Agents whose utterances are remembered, the one silent longest forgotten first."""
 TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
-CALLS: Final = 6
-"""Calls remembered of each tool."""
 WORDS: Final = 600
 """Result words remembered over all tools in each of two generations: when the young is full it becomes the old."""
 
@@ -115,11 +109,13 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     polls: bool = False
     """The step repeats a call, brought little new, and reads as waiting for something."""
     writes: bool = False
-    """The step brought little new and its tool's name says that it changes something."""
+    """The step brought little new and its tool's name, or the statement it is given, says that it changes something."""
     asks: bool = False
     """The step brought little new and its tool's name says that it looks something up."""
     enumerates: bool = False
     """The step goes through a list: its arguments differ from an earlier call's only in values never used before there."""
+    another: bool = False
+    """The call names something, other than the next number, that no remembered call of the tool named. Told where nothing new came back."""
     argument_news: int = 0
     """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
     unread: bool = False
@@ -132,6 +128,13 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first characters of the arguments, to quote."""
     result: str = ""
     """The first characters of the result, to quote."""
+
+    @property
+    def acted(self) -> bool:
+        """Whether the step may have changed something: it asked for something else than before, and was acknowledged."""
+        if self.argument_news == 0 or self.failed or self.asks or self.found_nothing:
+            return False
+        return self.writes or self.another or self.result_words <= RECEIPT_WORDS
 
 
 NOTHING: Final = StepFeatures()
@@ -296,8 +299,8 @@ class FeatureState:
         similarity, similar = most_similar_call(call.arguments, calls) if calls else (None, None)
         near = similar if similarity is not None and similarity >= SAME_SIMILARITY else None
         same = identify(call, near, calls) if near is not None else None
-        listed = near is not None and same is None and goes_through_a_list(call, calls)
-        _remember(calls, call)
+        listed = near is not None and same is None and goes_through_things(call, calls, by_agent=False)
+        remember(call, calls)
         spoken, self._spoken = self._spoken, None
         return StepFeatures(
             key=key,
@@ -344,7 +347,7 @@ class FeatureState:
         self._learn(tool, shown, brought)
         stale = not first and novelty <= LITTLE_NOVELTY
         if not stale and same is None:
-            _remember(calls, call)
+            remember(call, calls)
             return StepFeatures(
                 key=key,
                 is_call=True,
@@ -361,6 +364,9 @@ class FeatureState:
         shared, same_result = most_similar_result(call, calls)
         name = (step.name or "")[:_NAME_CHARS]
         nothing = stale and reads_as_nothing_found(result)
+        asks, writes = reads_as(name, call.arguments) if stale else (False, False)
+        listed = stale and same is None and goes_through_things(call, calls, by_agent=step.kind is _AGENT)
+        another = stale and same is None and is_about_another(call, calls, by_words=listed and same_result is not None)
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -374,27 +380,16 @@ class FeatureState:
             result_similarity=shared,
             same_result_as=same_result,
             same_outcome=same is not None and same_outcome_as_last(call, calls),
-            failed=step.error is True or (stale and reads_as_failure(result)),
+            failed=step.error is True or (stale and reads_as_failure(result, at_once=another)),
             found_nothing=nothing,
-            polls=stale and same is not None and reads_as_polling(name, result, total),
-            writes=stale and reads_as_write(name),
-            asks=stale and reads_as_question(name),
-            enumerates=stale and same is None and _lists(step, call, calls) and not (nothing and regroups(call, calls)),
+            polls=stale and same is not None and (reads_as_polling(name, result, total) or only_waits(call)),
+            writes=writes,
+            asks=asks,
+            enumerates=listed and not (nothing and regroups(call, calls)),
+            another=another,
             argument_news=news(call, calls) if stale and same is None else 0,
             arguments=call.arguments,
             result=call.result,
         )
-        _remember(calls, call)
+        remember(call, calls)
         return found
-
-
-def _remember(calls: list[Call], call: Call) -> None:
-    calls.append(call)
-    if len(calls) > CALLS:
-        del calls[0]
-
-
-def _lists(step: Step, call: Call, calls: list[Call]) -> bool:
-    if goes_through_a_list(call, calls):
-        return True
-    return step.kind is _AGENT and is_another_errand(call.arguments, calls)

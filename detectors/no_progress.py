@@ -107,9 +107,10 @@ class NoProgress(Detector[NoProgressConfig]):
 
     def _lists(self, features: StepFeatures) -> bool:
         """Whether the call goes through a list and its result may well be alike for each item."""
-        if not features.enumerates:
-            return False
-        return features.result_words <= self.config.acknowledgement_words or (features.result_similarity or 0.0) < _ALIKE
+        short = features.result_words <= self.config.acknowledgement_words
+        if features.another and not (short or features.asks or features.writes or features.failed or features.found_nothing):
+            return True
+        return features.enumerates and (short or (features.result_similarity or 0.0) < _ALIKE)
 
     def _changed(self, features: StepFeatures, novelty: float) -> bool:
         if features.first:
@@ -118,7 +119,8 @@ class NoProgress(Detector[NoProgressConfig]):
         if acknowledged and features.argument_news and not features.failed and not features.asks:
             return True  # something else was done
         if features.same_call_as is not None:
-            return not features.same_outcome and features.new_words > 0  # a counter, a status, another test that fails
+            short = features.result_words <= self.config.acknowledgement_words
+            return not features.same_outcome and (short or features.new_words > 0)  # a counter, a status, another test that fails
         config = self.config
         return novelty > config.max_novelty or features.new_words > config.max_new_words
 

@@ -15,6 +15,8 @@ from detectors.text import quote, reads_as_polling
 _QUOTE: Final = 120
 _ERRAND: Final = 4
 """New words from which a request to an agent is another errand, and a short answer to it an acknowledgement."""
+_SHOWS: Final = 0.05
+"""Share of unseen words from which a call made again shows what was done since."""
 _REMIND: Final = 4
 """Stale calls after which an unchanged signal is given again."""
 
@@ -37,8 +39,10 @@ class SoftLoopConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     doubt: Annotated[float, Meta(ge=0, le=1)] = 0.9
     """Staleness (0–1) of a call that may have a reason: it failed, it is unlike earlier ones, an agent said it, its hits came in another
     order."""
-    moved_weight: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    moved_weight: Annotated[float, Meta(ge=0, le=1)] = 0.4
     """Staleness (0–1) of a call made again unchanged after something else brought or changed something."""
+    other_weight: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    """Staleness (0–1) of a call that looks up another thing and gets a long answer that was there before."""
     max_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.15
     """Share of unseen words (0–1) up to which a result brought nothing new."""
     max_answer_novelty: Annotated[float, Meta(ge=0, le=1)] = 0.35
@@ -71,15 +75,16 @@ class SoftLoop(Detector[SoftLoopConfig]):
     thing back and forth, and work that makes no progress look alike here and count too.
 
     **When it is wrong.** It fires on work whose results stay the same for a reason: a test rerun unchanged after each of
-    several edits it does not see, one question put to many things in whole sentences. It misses a loop whose results differ
-    in their words each time, such as agents that agree with each other ever anew or a feed read again and again. It judges
-    words, not meaning. Where results are not captured it knows that calls resemble each other, and without content one tool used
-    over and over: both may as well be a long job, and it warns at most.
+    several edits it does not see, one question put to many things in whole sentences. It warns where many things are looked up
+    and one long answer is true of all. It misses a loop whose results differ in their words each time, such as agents that agree
+    with each other ever anew or a feed read again and again, and one that tries another path, number or id each time and is refused
+    in words that do not begin like an error. It judges words, not meaning. Where results are not captured it knows that calls
+    resemble each other, and without content one tool used over and over: both may as well be a long job, and it warns at most.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
-    `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight` (0–1), `max_novelty`, `max_answer_novelty`,
-    `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1), `warn_calls_without_content`,
-    `warn_calls_of_equal_sizes`, `min_equal_sizes`, `warn_calls_without_results` (calls),
+    `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight`, `other_weight` (0–1), `max_novelty`,
+    `max_answer_novelty`, `min_argument_similarity`, `min_result_similarity`, `min_speech_similarity` (shares, 0–1),
+    `warn_calls_without_content`, `warn_calls_of_equal_sizes`, `min_equal_sizes`, `warn_calls_without_results` (calls),
     `min_argument_similarity_without_results` (share, 0–1), `acknowledgement_words` (words).
 
     **Examples.** The same search in other words:
@@ -92,7 +97,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     A list gone through item by item, each acknowledged alike:
 
-    >>> run(SoftLoop, session(*(tool("resize", {"file": f"img_{n}.jpg"}, "ok") for n in range(30))))
+    >>> run(SoftLoop, session(*(tool("resize", {"file": f"img_{n}.jpg"}, "Taken in; the result is sent by mail.") for n in range(30))))
     []
 
     **References.** Novelty as the share of new words: I. Soboroff, D. Harman, "Overview of the TREC 2003 Novelty Track".
@@ -114,13 +119,14 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._sure = 0
         """A bit for each of the last `halt_window_calls` calls, the latest lowest: whether it was stale beyond doubt."""
         self._asked_last: str | None = None
-        self._drawn: str | None = None
+        self._drawn: tuple[str | None, int | None] = (None, None)
         """What was called whose answer to the same call changed, and changed back."""
         self._resembling = 0
         """A bit for each of the last `window_calls` calls without a known result: whether it resembled an earlier one."""
         self._sum = 0.0
         self._unbroken = 0
-        self._moved = False
+        self._moved: int | None = None
+        """The last step that brought or changed something, unless a call was made again since."""
         self._speaking = False
         self._told: tuple[bool, bool] | None = None
         self._untold = 0
@@ -141,7 +147,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return None
         if self._window is None:
             if stale <= 0:
-                self._moved = self._moved or stale < 0
+                if stale < 0 or self._may_have_changed(features):
+                    self._moved = step.seq
                 return None
             self._window = deque(maxlen=self.config.window_calls)
         self._remember(self._window, step, features, stale)
@@ -224,10 +231,11 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def _remember(self, window: deque[tuple[int, float, StepFeatures]], step: Step, features: StepFeatures, stale: float) -> None:
         window.append((step.seq, stale, features))
-        if stale < 0:
-            self._moved = True
+        if stale < 0 or self._may_have_changed(features):
+            self._moved = step.seq
         done = step.error is not True and features.writes and features.argument_news > 0  # or so it may be, whatever it reads like
         sure = stale > 0 and ((features.failed and not done) or not features.is_call or self._asked_before(features))
+        sure = sure and (features.failed or not features.another)  # other things may all be answered alike
         self._sure = (self._sure << 1 | sure) & ((1 << self.config.halt_window_calls) - 1)
         if sure:
             self._unbroken += 1
@@ -263,24 +271,32 @@ class SoftLoop(Detector[SoftLoopConfig]):
                 return config.doubt
             if an_agent and same_call and novelty <= config.max_answer_novelty:
                 return config.doubt
-            return -0.25 if novelty > 0.5 else 0.0
+            return -0.25 if novelty > (config.max_novelty if same_call else 0.5) else 0.0
         if same_call:
             if same_result and not features.same_outcome:
-                self._drawn = features.key
+                self._drawn = (features.key, features.same_call_as)
                 return 0.0  # the answer to this call changed, if only to one that was seen before: something moves
+            moved = self._moved not in {None, features.same_call_as}
+            if moved and novelty >= _SHOWS:
+                self._moved = None
+                return 0.0  # something was done, and it shows
             if features.failed:
                 return config.doubt
-            moved, self._moved = self._moved, False
+            if self._drawn == (features.key, features.same_call_as):
+                return None  # a draw is for `exact_loop`, too
+            self._moved = None
             return config.moved_weight if moved else 1.0  # a check made again after something was done
         short = features.result_words <= config.acknowledgement_words
         if features.failed:
             return config.doubt
         if features.enumerates and (short or not same_result):
             return 0.0
-        if features.writes and features.argument_news:
+        if features.acted or (features.writes and features.argument_news):
             return -0.25
         if features.found_nothing and features.result_words:
             return 1.0
+        if features.another:
+            return 0.0 if short or not features.asks else config.other_weight
         if not same_result and features.asks and similar and not short and not features.new_words and not features.enumerates:
             return config.doubt  # the same hits in another order
         if not same_result or (short and features.argument_news >= (_ERRAND if an_agent else 1) and not features.asks):
@@ -290,8 +306,11 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
         if features.same_call_as is not None:
-            return features.key != self._drawn  # answers that come and go are a draw, however often one comes
+            return features.key != self._drawn[0]  # answers that come and go are a draw, however often one comes
         return (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
+
+    def _may_have_changed(self, features: StepFeatures) -> bool:
+        return features.acted or (features.same_call_as is None and (features.result_novelty or 0.0) > self.config.max_novelty)
 
     def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
         """Whether the result, though not the same, brought nothing new."""

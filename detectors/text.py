@@ -16,18 +16,25 @@ _WORD_BYTES: Final = bytes(
 )
 _WORDS_ANY_SCRIPT: Final = re.compile(r"[a-z0-9_]+|[^\x00-\x7f]{1,2}")
 
-_VOLATILE: Final = re.compile(
-    r"""
-      \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b              # UUID, RFC 9562
-    | \b\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:z|[+-]\d\d:?\d\d)?     # time stamp, RFC 3339
+_MOMENTS: Final = r"""
+      \b\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:z|[+-]\d\d:?\d\d)?     # time stamp, RFC 3339
     | \b\d\d:\d\d:\d\d(?:[.,]\d+)?                                                  # clock time
     | \b\d+(?:\.\d+)?\s?(?:ms|s|secs?|seconds?|us|ns)\b                             # duration
+"""
+_IDS: Final = r"""
+    | \b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b              # UUID, RFC 9562
     | \b0x[0-9a-f]{6,}                                                              # address in memory
     | \b(?=[a-f]*\d)[0-9a-f]{12,}\b                                                 # hash, trace id, nonce
     | \b\d{10,}\b                                                                   # seconds or more since the epoch
-    """,
-    re.VERBOSE,
+"""
+_MOMENT: Final = re.compile(_MOMENTS, re.VERBOSE)
+_VOLATILE: Final = re.compile(_MOMENTS + _IDS, re.VERBOSE)
+_CLOCK_READING: Final = re.compile(r":\d\d[.,]\d*[1-9]")
+"""A time to the fraction of a second: read off a clock, not chosen."""
+_NONCE: Final = re.compile(
+    r"(?:^|[^a-z])(?:req(?:uest)?_?id|idempotency|trace|span|correlation|nonce|time_?stamp|ts|now|salt|cache)(?:[^a-z]|$)"
 )
+"""In the name of an argument: what it holds is made up anew for each call."""
 _FITS: Final = re.compile(r"(\b\w*(?:score|distance)\\*[\"']?\s*[:=]\s*)-?\d+\.\d+")
 """How well a hit fits, with what names it."""
 _HEX_ALIKE: Final = bytes(ord("h") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
@@ -37,18 +44,37 @@ _DIGITS_ALIKE: Final = bytes(ord("0") if 48 <= byte <= 57 else ord(" ") if chr(b
 _SIGNS: Final = (b"0:00", b"0x", *(b"0" + space + unit for space in (b"", b" ") for unit in (b"m", b"s", b"u", b"n")))
 """With `_DIGITS_ALIKE`: what a time, an address or a duration cannot do without."""
 _FAILURE: Final = re.compile(
-    r"\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|timeout|timed[ _]out|"
-    r"unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|command not found|"
-    r"does(?:n't| not) exist|\w+(?:error|exception))\b"
+    r"(?<!\b0 )(?<!\bno )\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|"
+    r"timeout|timed[ _]out|unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|"
+    r"command not found|does(?:n't| not) exist|\w+(?:error|exception))\b"
     r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"  # but not `"isError": false`, `"error": null`
 )
+_FAILURE_FIRST: Final = re.compile(
+    r"\W*(?:\w+\W+){0,2}?(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|forbidden|unauthorized|cannot|unable|"
+    r"no such|not found|\w+(?:error|exception))\b"
+)
+"""Within the first three words."""
 _NOTHING_FOUND: Final = re.compile(
     r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
     r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|^\W*$|^(?:none|null|false)$"
 )
-_POLL: Final = re.compile(r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)")
+_POLL: Final = re.compile(
+    r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health(?:z|_?check)?|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)"
+)
 _PENDING: Final = re.compile(r"\b(?:running|pending|queued|in[ _-]progress|waiting|processing|starting|scheduled|not ready|not yet)\b")
+_MEASURE: Final = re.compile(
+    r"(?:^|[^a-z])(?:pages?|cursor|offset|start|skip|after|before|limit|size|count|top|top_?k|k|n|num|max|min|per_?page|depth|attempts?|"
+    r"retry|retries|timeout|wait|delay|seconds|temperature|seed|verbose)(?:[^a-z]|$)"
+)
+"""In the name of an argument: it says where in a list, how much or how long, not what."""
+_DURATION: Final = re.compile(r"(?:^|[^a-z])(?:seconds?|secs?|minutes?|ms|millis(?:econds)?|duration|delay|wait|sleep)(?:[^a-z]|$)")
 _ASK: Final = re.compile(r"(?:^|[^a-z])(?:search|find|query|lookup|look|get|fetch|list|read|browse|retrieve|check|ask|sql)(?:[^a-z]|$)")
+_STATEMENT: Final = re.compile(
+    r"(?:^|[:;\"'])\s*(?:(?:insert|merge|replace)\s+into|update\s+\S+\s+set|delete\s+from|(?:create|alter|drop|truncate)\s+table)\s",
+    re.IGNORECASE,
+)
+"""Where a statement may begin in arguments, one that changes rows or tables."""
+_STATEMENT_CHARS: Final = 240
 _WRITE: Final = re.compile(
     r"(?:^|[^a-z])(?:write|create|insert|update|add|append|edit|replace|patch|set|save|put|post|send|upload|delete|remove|move|"
     r"rename|copy|resize|convert|import|commit|submit|publish|mkdir|touch|modify|store|record|log|book|cancel|return|exchange)(?:[^a-z]|$)"
@@ -112,9 +138,17 @@ def _may_be_volatile(text: str) -> bool:
     return any(map(alike.__contains__, _SIGNS))
 
 
-def reads_as_failure(text: str) -> bool:
-    """Whether the first 240 characters use the words of an error. Only a hint: many tools report failure in plain text."""
-    return _fails(text[:240])
+def reads_as_failure(text: str, *, at_once: bool = False) -> bool:
+    """Whether the first 240 characters use the words of an error, `at_once` among the first three words.
+
+    Only a hint: many tools report failure in plain text.
+
+    >>> reads_as_failure("Error: no such file"), reads_as_failure("0 errors"), reads_as_failure("Taken in. An error is told by mail.")
+    (True, False, True)
+    >>> reads_as_failure("Error: no such file", at_once=True), reads_as_failure("Taken in. An error is told by mail.", at_once=True)
+    (True, False)
+    """
+    return _fails(text[:240]) and (not at_once or _FAILURE_FIRST.match(text[:240].lower()) is not None)
 
 
 def reads_as_nothing_found(text: str) -> bool:
@@ -137,6 +171,28 @@ def reads_as_write(tool: str) -> bool:
 def reads_as_question(tool: str) -> bool:
     """Whether the tool's name says that it looks something up: more than an acknowledgement is then to be expected."""
     return _ASK.search(_snake(tool)) is not None
+
+
+def reads_as(tool: str, arguments: str) -> tuple[bool, bool]:
+    """Whether the call looks something up, and whether it changes something: by the tool's name, or by the SQL statement it is given.
+
+    >>> reads_as("execute_sql", '{"statement": "SELECT 1"}'), reads_as("execute_sql", '{"statement": "UPDATE t SET x = 1"}')
+    ((True, False), (False, True))
+    """
+    statement = _STATEMENT.search(arguments[:_STATEMENT_CHARS]) is not None
+    return reads_as_question(tool) and not statement, reads_as_write(tool) or statement
+
+
+@lru_cache(maxsize=_NAMES)
+def reads_as_measure(argument: str) -> bool:
+    """Whether the argument's name says where in a list, how much or how long."""
+    return _MEASURE.search(_snake(argument)) is not None
+
+
+@lru_cache(maxsize=_NAMES)
+def reads_as_duration(argument: str) -> bool:
+    """Whether the argument's name says how long to wait."""
+    return _DURATION.search(_snake(argument)) is not None
 
 
 @lru_cache(maxsize=_TEXTS)
@@ -190,18 +246,35 @@ def leaves(text: str) -> dict[str, str] | None:
 
 
 def canonical(text: str, flat: dict[str, str] | None) -> str:
-    """Masks volatile parts and sorts the keys of a JSON object, so that the same call looks the same however it was written.
+    """Masks times and nonces and sorts the keys of a JSON object, so that the same call looks the same however it was written.
 
-    `flat` is what `leaves(text)` returns. A value that is nothing but a nonce is dropped with its key.
+    `flat` is what `leaves(text)` returns. An argument that is nothing but a nonce, and says so by its name, or but a reading of a
+    clock is dropped. Any other id tells which thing is meant, and a value that is nothing but a time which time.
 
     >>> one, other = '{"limit": 1, "q": "x", "request_id": "7abec539007d1034"}', '{"q":"x","limit":1}'
     >>> canonical(one, leaves(one)) == canonical(other, leaves(other))
     True
     """
     if flat is None:
-        return " ".join(mask(text).split())
-    masked = {key: mask(value) for key, value in flat.items()}
-    return repr(sorted((key, value) for key, value in masked.items() if value != "~"))
+        return " ".join(_mask_moments(text).split())
+    kept = []
+    for key, value in flat.items():
+        masked = mask(value) if _is_nonce(key) else _mask_moments(value)
+        if masked != "~":
+            kept.append((key, masked))
+        elif not _is_nonce(key) and _CLOCK_READING.search(value) is None:
+            kept.append((key, value))
+    return repr(sorted(kept))
+
+
+@lru_cache(maxsize=_NAMES)
+def _is_nonce(key: str) -> bool:
+    return _NONCE.search(_snake(key)) is not None
+
+
+def _mask_moments(text: str) -> str:
+    lowered = text.lower()
+    return _MOMENT.sub("~", lowered) if _may_be_volatile(lowered) else lowered
 
 
 def _text(value: Any) -> str:

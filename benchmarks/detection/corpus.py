@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.detection import circumstances, fleets, pieces, quiet_more, stuck  # noqa: F401 — register their scenarios
+from benchmarks.detection import circumstances, fleets, pieces, quiet_batches, quiet_more, stuck  # noqa: F401 — register their scenarios
 from benchmarks.detection.labelled import Draft, Labelled
 from benchmarks.detection.loops import POSITIVE
 from benchmarks.detection.quiet import NEGATIVE

@@ -47,6 +47,50 @@ def test_order_of_keys_and_nonces_make_no_other_call(again: dict[str, Any]) -> N
     assert last.same_call_as == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"order": "5f1c0de4-a1b2-4c3d-8e4f-0123456789ab"}, {"order": "5f1c0de4-a1b2-4c3d-8e4f-0123456789ac"}),
+        ({"item": 4072914155}, {"item": 4072914156}),
+        ({"hour": "2026-03-02T07:00:00Z"}, {"hour": "2026-03-02T08:00:00Z"}),
+        ("close 4bf92f3577b34da6a3ce929d0e0e4736", "close 4bf92f3577b34da6a3ce929d0e0e4737"),
+    ],
+)
+def test_an_id_that_is_no_nonce_makes_another_call(one: object, other: object) -> None:
+    *_, last = observed(tool("s", one, "ok"), tool("s", other, "ok"))
+    assert last.same_call_as is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "another"),
+    [
+        ([{"path": "a/one.txt"}, {"path": "a/two.txt"}, {"path": "b/one.txt"}], True),
+        ([{"seat": 1}, {"seat": 2}, {"seat": 3}], True),
+        ([{"person": "Ada Brandt"}, {"person": "Bo Conti"}, {"person": "Chiara Orlov"}], True),
+        (["Ada Brandt", "Bo Conti", "Chiara Orlov"], True),
+        ([{"page": 1}, {"page": 2}, {"page": 3}], False),
+        ([{"q": "robots", "limit": 5}, {"q": "robots", "limit": 10}, {"q": "robots", "limit": 50}], False),
+        ([{"q": "price of robots in 2024"}, {"q": "robots, their price 2024"}, {"q": "what do robots cost, 2024"}], False),
+        ([{"q": "price of robots"}, {"q": "robots, their price"}, {"q": "what do robots cost at acme.example"}], False),
+    ],
+)
+def test_a_call_is_about_another_thing_where_each_names_its_own(arguments: list[object], another: bool) -> None:
+    *_, last = observed(*(tool("s", each, "Taken in; the rest follows by mail.") for each in arguments))
+    assert last.another is another
+
+
+def test_what_only_acknowledges_may_have_changed_something() -> None:
+    saved, *_, looked_up, refused = observed(
+        tool("keep", {"note": "one"}, "ok"),
+        tool("keep", {"note": "two"}, "ok"),
+        tool("get_note", {"note": "two"}, "ok"),
+        tool("get_note", {"note": "three"}, "ok"),
+        tool("keep", {"note": "four"}, "ok", error=True),
+    )
+    _, kept = observed(tool("keep", {"note": "one"}, "ok"), tool("keep", {"note": "two"}, "ok"))
+    assert [each.acted for each in (saved, kept, looked_up, refused)] == [False, True, False, False]
+
+
 def test_another_value_makes_another_call() -> None:
     *_, last = observed(tool("s", {"q": "robots", "page": 1}, "a b c"), tool("s", {"q": "robots", "page": 2}, "d e f"))
     assert last.same_call_as is None
