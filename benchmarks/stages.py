@@ -23,8 +23,8 @@ from collector.model import Request
 
 PLACES: Final = (
     ("decode", "collector.translate:decode"),
-    ("dialect", "collector.translate:fragment_of"),
-    ("dialect", "collector.translate:fragment_of_log"),
+    ("dialect", "collector.translate:fragments_of"),
+    ("dialect", "collector.translate:fragments_of_logs"),
     ("columns", "collector.translate:span_columns"),
     ("columns", "collector.translate:log_columns"),
     ("duplicates", "collector.pipeline:_new"),

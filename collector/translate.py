@@ -3,25 +3,24 @@
 A function of the request alone, so it may run in another process: `encode` and `decode_translation` carry the result over.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
 import pyarrow as pa
 
 from collector.decode import decode
-from collector.dialects import fragment_of, fragment_of_log
+from collector.dialects import fragment_of_log, fragments_of, fragments_of_logs
 from collector.dialects.base import Fragment
 from collector.duplicates import log_key
 from collector.model import Outcome, Request
 from collector.store.base import Store
 from collector.store.columns import log_columns, span_columns
-from collector.telemetry_data import Decoded, LogRecord, Span
+from collector.telemetry_data import Decoded
 
 SpanKey = tuple[str, str, str]
 """Tenant, trace id, span id."""
 K = TypeVar("K")
-Item = TypeVar("Item", Span, LogRecord)
 _LOGS_LOOKED_THROUGH = 1_000
 
 
@@ -59,29 +58,16 @@ def translate(request: Request) -> Translation:
         spans=Records(
             keys=[(tenant, span.trace_id, span.span_id) for span in spans],
             times_ns=[span.end_ns for span in spans],
-            fragments=_alike_together(fragment_of, spans),
+            fragments=fragments_of(spans),
             items=spans,
         ),
         logs=Records(
             keys=[log_key(tenant, record) for record in logs],
             times_ns=[record.time_ns for record in logs],
-            fragments=_alike_together(fragment_of_log, logs),
+            fragments=fragments_of_logs(logs),
             items=logs,
         ),
     )
-
-
-def _alike_together(translated: Callable[[Item], Fragment | None], items: Sequence[Item]) -> list[Fragment | None]:
-    """What is made of each item, in order; made of those with equally many attributes in a row.
-
-    Requests mix model calls and tool calls. A processor foresees where the interpreter goes next only while it does much the same.
-    """
-    if len(items) < 2:
-        return [translated(item) for item in items]
-    found: list[Fragment | None] = [None] * len(items)
-    for place in sorted(range(len(items)), key=[len(item.attributes) for item in items].__getitem__):
-        found[place] = translated(items[place])
-    return found
 
 
 def lay_out(translations: Sequence[Translation]) -> None:

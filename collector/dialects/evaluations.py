@@ -19,7 +19,7 @@ EVENT: Final = "gen_ai.evaluation.result"
 _NAME: Final = "gen_ai.evaluation.name"
 _FEEDBACK: Final = "logfire.feedback.name"
 _LISTS: Final = tuple((f"{scope}{one}s", one) for scope in ("", "trace.", "session.") for one in ("annotation", "evaluation"))
-MARKS: Final = frozenset({_NAME, _FEEDBACK, *(f"{many}.0.{one}.name" for many, one in _LISTS)})
+_MARKS: Final = frozenset({_NAME, _FEEDBACK, *(f"{many}.0.{one}.name" for many, one in _LISTS)})
 """Attributes one of which stands on every span that is judged, or is a judgement."""
 _MOST: Final = 32
 """Judgements taken from one span or record."""
@@ -28,7 +28,10 @@ _MAX_NAME: Final = 120
 
 def of_span(span: Span) -> tuple[Judgement, ...]:
     """The judgements a span carries."""
-    found = [] if span.attributes.keys().isdisjoint(MARKS) else _of_attributes(span.attributes)
+    unmarked = span.attributes.keys().isdisjoint(_MARKS)
+    if unmarked and not span.events:
+        return ()
+    found = [] if unmarked else _of_attributes(span.attributes)
     for event in span.events:
         if event.name == EVENT and (one := _of_convention(event.attributes)) is not None:
             found.append(one)

@@ -212,19 +212,19 @@ def first_id(attributes: dict[str, Any], *keys: str) -> str | None:
 def seems_failed(result: Any) -> bool | None:
     """True where a tool's result says by itself that the call failed; None where it does not: results may hold anything."""
     # Only what holds one of these words can say so; parsing is dear.
-    content = (
-        as_json(result) if not isinstance(result, str) or (result[:1] in _OPENS and ("rror" in result or "status" in result)) else None
-    )
-    if isinstance(content, dict):
-        if content.get("isError") is True or content.get("is_error") is True or content.get("status") == "error":
-            return True
-        return True if content.get("error") and content.get("success") is not True else None
-    if isinstance(result, str):
-        if _FAILED_TEXT.match(result, 0, 200):
-            return True
-        code = _EXIT_CODE.search(result[-200:]) if "exit" in result[-200:] else None
-        return True if code and int(code[1]) != 0 else None
-    return None
+    if type(result) is not str or (result[:1] in _OPENS and ("rror" in result or "status" in result)):
+        content = as_json(result)
+        if isinstance(content, dict):
+            if content.get("isError") is True or content.get("is_error") is True or content.get("status") == "error":
+                return True
+            return True if content.get("error") and content.get("success") is not True else None
+        if type(result) is not str:
+            return None
+    if _FAILED_TEXT.match(result, 0, 200):
+        return True
+    last = result[-200:]
+    code = _EXIT_CODE.search(last) if "exit" in last else None
+    return True if code and int(code[1]) != 0 else None
 
 
 def ask(call_id: Any, name: Any, arguments: Any) -> ToolAsk:

@@ -1,5 +1,6 @@
 """A slice of what `python -m benchmarks.fuzz` runs by the hundred thousand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from benchmarks.fuzz import fuzz
 from benchmarks.mutations import CAPTURES, Mutator
 from collector import translate
-from collector.dialects import fragment_of
+from collector.dialects import fragments_of
 from collector.telemetry_data import Span
 
 
@@ -23,12 +24,12 @@ def test_damaged_requests_crash_nothing(tmp_path: Path) -> None:
 
 
 def test_what_crashes_is_noticed_and_only_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fragile(span: Span, *rest: Any) -> Any:
-        if any(isinstance(value, (bytes, dict)) for value in span.attributes.values()):
+    def fragile(spans: Sequence[Span], *rest: Any) -> Any:
+        if any(isinstance(value, (bytes, dict)) for span in spans for value in span.attributes.values()):
             raise ValueError("a bug")
-        return fragment_of(span, *rest)
+        return fragments_of(spans, *rest)
 
-    monkeypatch.setattr(translate, "fragment_of", fragile)
+    monkeypatch.setattr(translate, "fragments_of", fragile)
     found = fuzz(400, 7, tmp_path)
     assert found.crashes
     assert all("a bug" in crash for crash in found.crashes)
