@@ -46,11 +46,12 @@ _OUT: Final = "llm.output_messages."
 _LEAVE_OUT_ZEROS: Final = frozenset(
     {
         *(f"openinference.instrumentation.{name}" for name in ("agno", "anthropic", "crewai", "google_genai", "langchain")),
+        "openinference.instrumentation.crewai._event_listener",
         "@arizeai/openinference-instrumentation-langchain",
         "@arizeai/openinference-instrumentation-langchain-v0",
     }
 )
-"""Instrumentations that send the cached count wherever it is not 0, by their source; the first and the last two as recorded too."""
+"""Instrumentations that send the cached count wherever it is not 0, by their source; Anthropic's and LangChain's as recorded too."""
 _METHOD: Final = re.compile(r"\.(__call__|run|_run|call|acall|invoke|ainvoke)$")
 """Where a tool has no `tool.name`, the span is named after the method that was traced."""
 

@@ -68,7 +68,7 @@ class Session(Answered):
     output_tokens: int | None
     cached_input_tokens: int | None
     cost_usd: Money | None
-    cost_basis: CostBasis | None
+    cost_basis: CostBasis | None = Field(description="That of all model calls, or `mixed`")
     context_utilization: float | None = Field(description="Share of the model's window that the last call filled")
     budget_remaining_usd: Money | None
     dialects: list[str]
@@ -104,7 +104,11 @@ class Step(Answered):
     reasoning_tokens: int | None = None
     output_audio_tokens: int | None = None
     cost_usd: Money | None = None
-    cost_basis: CostBasis | None = None
+    cost_basis: CostBasis | None = Field(
+        default=None,
+        description="Whose figure `cost_usd` is: what the `provider` charges, `computed` by list prices with all counts known, "
+        "`estimated` where something is assumed or by the sender, or nobody's",
+    )
     context_utilization: float | None = None
     finish_reasons: list[str] | None = None
     call_id: str | None = None

@@ -69,6 +69,7 @@ SENDERS = [
     Sender("OpenInference: LangChain JS", "@arizeai/openinference-instrumentation-langchain", OI, COMPUTED),
     Sender("OpenInference: agno", "openinference.instrumentation.agno", OI, COMPUTED),
     Sender("OpenInference: CrewAI", "openinference.instrumentation.crewai", OI, COMPUTED),
+    Sender("OpenInference: CrewAI's events", "openinference.instrumentation.crewai._event_listener", OI, COMPUTED),
     Sender("OpenInference: Google GenAI", "openinference.instrumentation.google_genai", OI, COMPUTED),
     # The count is there.
     Sender("AI SDK 4 with OpenAI", "ai", AI | {"gen_ai.system": "openai.chat", META: '{"openai": {"cachedPromptTokens": 0}}'}, COMPUTED),
