@@ -125,8 +125,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         """A bit for each of the last `window_calls` calls without a known result: whether it resembled an earlier one."""
         self._sum = 0.0
         self._unbroken = 0
-        self._moved: int | None = None
-        """The last step that brought or changed something, unless a call was made again since."""
+        self._moved = 0
+        """The last step that brought or changed something; 0 where a call was made again since."""
         self._speaking = False
         self._told: tuple[bool, bool] | None = None
         self._untold = 0
@@ -276,15 +276,15 @@ class SoftLoop(Detector[SoftLoopConfig]):
             if same_result and not features.same_outcome:
                 self._drawn = (features.key, features.same_call_as)
                 return 0.0  # the answer to this call changed, if only to one that was seen before: something moves
-            moved = self._moved not in {None, features.same_call_as}
+            moved = self._moved > (features.same_call_as or 0)
             if moved and novelty >= _SHOWS:
-                self._moved = None
+                self._moved = 0
                 return 0.0  # something was done, and it shows
             if features.failed:
                 return config.doubt
             if self._drawn == (features.key, features.same_call_as):
                 return None  # a draw is for `exact_loop`, too
-            self._moved = None
+            self._moved = 0
             return config.moved_weight if moved else 1.0  # a check made again after something was done
         short = features.result_words <= config.acknowledgement_words
         if features.failed:
