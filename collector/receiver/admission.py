@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from collector.errors import OvercurrentError, Overloaded, StoreUnavailable
 from collector.model import Outcome, Protocol, Request, Signal
@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 
 REQUEST_OVERHEAD_BYTES = 1024
 """What a request costs beside its body, so that a flood of empty requests fills the queue too."""
+SMALL_BYTES: Final = 8 * 1024
+"""Of requests that take less than this on average, the commit is the dearest part: it is worth waiting for company."""
+GATHER_S: Final = 0.025
+"""The longest such wait."""
+PAUSE_S: Final = 0.004
+"""So long without another request ends it."""
 
 Result = Outcome | OvercurrentError
 
@@ -90,6 +96,9 @@ class Admission:
         self._queue: deque[_Waiting] = deque()
         self._calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._depth = 0
+        self._expected = 1
+        """How many senders of small requests there seem to be: it is worth waiting a little for all of them."""
+        self._gathering = False
         self._stopping = False
         self._worker: threading.Thread | None = None
 
@@ -171,7 +180,8 @@ class Admission:
             if self._stopping:
                 raise _stopping()
             self._queue.append(waiting)
-            self._wake.notify()
+            if not self._gathering or len(self._queue) >= self._expected:
+                self._wake.notify()
 
     def _take(self, n: int, *, own: int = 0) -> None:
         with self._wake:
@@ -193,6 +203,7 @@ class Admission:
             with self._wake:
                 while not (self._queue or self._calls or self._stopping):
                     self._wake.wait()
+                self._gather()
                 calls = list(self._calls)
                 self._calls.clear()
                 group = self._next_group()
@@ -204,7 +215,7 @@ class Admission:
                 _run_call(future, function)
             if group:
                 self._commit(group)
-                if not self._queue:
+                if len(self._queue) < self._expected:  # it would be waiting
                     self._catch_up()
 
     def _catch_up(self) -> None:
@@ -212,6 +223,17 @@ class Admission:
             self._settle()
         except Exception:
             log.exception("what was put off was not done; the next call tries again")
+
+    def _gather(self) -> None:
+        """Waits for the others where several senders of small requests send again as soon as they are answered."""
+        self._gathering = True
+        end = time.perf_counter() + GATHER_S
+        while 0 < len(self._queue) < self._expected and not (self._calls or self._stopping) and time.perf_counter() < end:
+            before = len(self._queue)
+            self._wake.wait(PAUSE_S)
+            if len(self._queue) == before:
+                break
+        self._gathering = False
 
     def _next_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -241,7 +263,10 @@ class Admission:
             results = [StoreUnavailable("processing failed; nothing was committed, try again") for _ in wanted]
         if wanted:
             self._telemetry.commit_seconds(time.perf_counter() - started)
-        self._give(sum(waiting.cost for waiting in group))
+        cost = sum(waiting.cost for waiting in group)
+        self._give(cost)
+        small = cost < len(group) * SMALL_BYTES
+        self._expected = min(len(group) + len(self._queue), self._max_group_requests) if small else 1
         self._count(wanted, results)
         _answer(wanted, results)
 

@@ -1,12 +1,13 @@
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
+import collector.receiver.admission as admission_module
 from collector.errors import Malformed, OvercurrentError, Overloaded, StoreUnavailable
 from collector.model import Outcome, Request
-from collector.receiver.admission import REQUEST_OVERHEAD_BYTES, Admission
+from collector.receiver.admission import REQUEST_OVERHEAD_BYTES, SMALL_BYTES, Admission
 
 from .conftest import Receivers
 from .recorder import Counted, Recorder
@@ -48,6 +49,59 @@ async def test_what_waits_is_committed_together_in_order(recorder: Recorder, rec
     assert [one.body for one in recorder.groups[1]] == [bytes([n]) for n in range(100)]
     assert telemetry.commits == 2
     assert receivers.admission.depth_bytes == 0
+
+
+async def test_senders_of_small_requests_that_come_back_together_are_waited_for(
+    recorder: Recorder, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_module, "PAUSE_S", 60.0)
+    monkeypatch.setattr(admission_module, "GATHER_S", 60.0)
+    first = await occupied(recorder, receivers.admission)
+    rest = [asyncio.create_task(receivers.admission.submit(request(bytes([n])))) for n in range(7)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    await first
+    assert not any(one.done() for one in rest)
+    await asyncio.gather(receivers.admission.submit(request(b"again")), *rest)
+    assert [len(group) for group in recorder.groups] == [1, 8]
+
+
+async def test_a_sender_that_does_not_come_back_is_not_waited_for_long(recorder: Recorder, receivers: Receivers) -> None:
+    first = await occupied(recorder, receivers.admission)
+    rest = [asyncio.create_task(receivers.admission.submit(request(bytes([n])))) for n in range(7)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    assert await asyncio.gather(first, *rest) == [Outcome(accepted=1)] * 8
+
+
+async def test_senders_of_large_requests_do_not_wait_for_each_other(
+    recorder: Recorder, receivers: Receivers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_module, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(admission_module, "GATHER_S", 3600.0)
+    recorder.gate.clear()
+    tasks = [asyncio.create_task(receivers.admission.submit(request(bytes([n]) * SMALL_BYTES))) for n in range(8)]
+    await wait_for(recorder.entered)
+    recorder.gate.set()
+    assert await asyncio.gather(*tasks) == [Outcome(accepted=1)] * 8
+
+
+@pytest.mark.parametrize("end", [lambda made: made.call(int).result(60), lambda made: made.drain_and_stop(60)], ids=["call", "stop"])
+async def test_neither_calls_nor_the_stop_wait_for_senders(
+    end: Callable[[Admission], object], recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission_module, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(admission_module, "GATHER_S", 3600.0)
+    admission = Admission(recorder, queue_bytes=100_000)
+    admission.start()
+    first = await occupied(recorder, admission)
+    rest = [asyncio.create_task(admission.submit(request(bytes([n])))) for n in range(7)]
+    await asyncio.sleep(0)
+    recorder.gate.set()
+    await first
+    await asyncio.to_thread(end, admission)
+    assert await asyncio.gather(*rest) == [Outcome(accepted=1)] * 7
+    assert await asyncio.to_thread(admission.drain_and_stop, 60)
 
 
 async def test_groups_are_bounded_by_count_and_bytes(recorder: Recorder) -> None:
