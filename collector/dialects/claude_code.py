@@ -7,7 +7,19 @@ import msgspec
 
 from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.genai_keys import other_tier
-from collector.dialects.steps import SUCCESS, UNKNOWN_ENDING, Ending, Usage, ending, failed, identity_only, lasting, log_step, step
+from collector.dialects.steps import (
+    SUCCESS,
+    UNKNOWN_ENDING,
+    Ending,
+    Usage,
+    ending,
+    failed,
+    identity_only,
+    lasting,
+    log_step,
+    step,
+    tool_call,
+)
 from collector.dialects.values import answer, as_bool, as_int, as_text, as_texts, as_usd, first, first_id, first_int, json_text
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -62,17 +74,16 @@ class ClaudeCode:
             found = step(span, self.name, StepKind.LLM, agent=agent, input_text=said, **_call(attributes), **ended._asdict())
             return Fragment(step=found, session_id=session, agent=agent, twin_key=request_id, answers=answers)
         if kind == "tool":
-            ended = ending(span)
-            found = step(
+            found = tool_call(
                 span,
                 self.name,
                 StepKind.TOOL,
-                name=as_text(first(attributes, "tool_name", "gen_ai.tool.name")),
+                as_text(first(attributes, "tool_name", "gen_ai.tool.name")),
+                ending(span),
                 agent=agent,
                 call_id=tool_id,
                 arguments=_arguments(attributes),
                 result=next((_output(event.attributes) for event in span.events if event.name == "tool.output"), None),
-                **ended._asdict(),
             )
             return Fragment(step=found, session_id=session, agent=agent, twin_key=tool_id, joins=(tool_id,) if tool_id else ())
         if kind == "interaction":

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Final
 from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import ending, judged, model_call, step, tool_kind
+from collector.dialects.steps import ending, judged, model_call, step, tool_call, tool_kind
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import arguments_text, as_dict, as_id, as_list, as_text, as_texts, canonical, first, first_id
 from collector.telemetry_data import LogRecord, Span
@@ -85,7 +85,7 @@ class Haystack:
         result = messages.plain_content(attributes.get(_TOOL + ".output"))
         ended = judged(ending(span), result)
         arguments = arguments_text(attributes.get(_TOOL + ".input"))
-        found = step(span, self.name, kind, name=name, arguments=arguments, result=result, **ended._asdict())
+        found = tool_call(span, self.name, kind, name, ended, arguments=arguments, result=result)
         return Fragment(step=found, session_id=session)
 
     def recognises_log(self, record: LogRecord) -> bool:

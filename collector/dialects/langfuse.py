@@ -7,7 +7,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import Ending, ending, failed, identity_only, model_call, step, tool_kind
+from collector.dialects.steps import Ending, ending, failed, identity_only, model_call, step, tool_call, tool_kind
 from collector.dialects.usage_json import usage_of
 from collector.dialects.values import as_dict, as_id, as_json, as_text, as_usd, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -78,17 +78,8 @@ class Langfuse:
         if kind is None:
             return identity_only(span, session, others, agent)
         call_id = outcome.call_id or first_id(attributes, _OBS + "metadata.tool_call_id")
-        found = step(
-            span,
-            self.name,
-            kind,
-            name=name,
-            agent=agent,
-            call_id=call_id,
-            arguments=tool_arguments(attributes.get(_OBS + "input")),
-            result=outcome.text,
-            **outcome.ending(_ending(span))._asdict(),
-        )
+        arguments, ended = tool_arguments(attributes.get(_OBS + "input")), outcome.ending(_ending(span))
+        found = tool_call(span, self.name, kind, name, ended, agent=agent, call_id=call_id, arguments=arguments, result=outcome.text)
         joins = (call_id,) if call_id else ()
         return Fragment(step=found, session_id=session, conversation_ids=others, agent=agent, joins=joins)
 

@@ -8,7 +8,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.envelopes import ReturnedCall, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange
-from collector.dialects.steps import ending, identity_only, model_call, step, tool_kind
+from collector.dialects.steps import ending, identity_only, model_call, step, tool_call, tool_kind
 from collector.dialects.usage_json import completed, usage_of
 from collector.dialects.values import as_dict, as_id, as_json, as_text, as_texts, as_usd, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
@@ -95,9 +95,7 @@ class MLflow:
             return identity_only(span, session)
         ended = outcome.ending(ending(span, ok_tells=not outcome.enveloped))
         call_id = outcome.call_id or as_id(_value(span.attributes, "tool_call_id"))
-        found = step(
-            span, self.name, kind, name=name, call_id=call_id, arguments=tool_arguments(told), result=outcome.text, **ended._asdict()
-        )
+        found = tool_call(span, self.name, kind, name, ended, call_id=call_id, arguments=tool_arguments(told), result=outcome.text)
         return Fragment(step=found, session_id=session, joins=(call_id,) if call_id else ())
 
     def recognises_log(self, record: LogRecord) -> bool:

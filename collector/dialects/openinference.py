@@ -8,7 +8,7 @@ from collector.dialects.base import Fragment, ToolAnswer
 from collector.dialects.envelopes import tool_arguments, tool_outcome
 from collector.dialects.genai_keys import other_tier
 from collector.dialects.messages import Exchange, Message
-from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_kind
+from collector.dialects.steps import Usage, ending, identity_only, inclusive, model_call, step, tool_call, tool_kind
 from collector.dialects.usage_json import billed_usd, written
 from collector.dialects.values import (
     answer,
@@ -164,18 +164,18 @@ class OpenInference:
         ended = outcome.ending(ending(span, ok_tells=not outcome.enveloped))
         call_id = outcome.call_id or first_id(attributes, "tool_call.id", "tool.id")
         return Fragment(
-            step=step(
+            step=tool_call(
                 span,
                 self.name,
                 kind,
-                name=name,
+                name,
+                ended,
                 agent=agent,
                 call_id=call_id,
                 arguments=None
                 if kind is StepKind.HANDOFF and "tool.name" not in attributes
                 else tool_arguments(attributes.get("input.value")),
                 result=outcome.text,
-                **ended._asdict(),
             ),
             session_id=session,
             conversation_ids=conversations,

@@ -9,7 +9,7 @@ from collector.dialects.base import Fragment
 from collector.dialects.envelopes import decoded, dispatched, mcp_result, returned_call, tool_arguments, tool_outcome
 from collector.dialects.messages import Exchange, Message
 from collector.dialects.otel_genai import OtelGenAI
-from collector.dialects.steps import SUCCESS, identity_only, model_call, step, tool_kind
+from collector.dialects.steps import SUCCESS, identity_only, model_call, tool_call, tool_kind
 from collector.dialects.values import as_dict, as_text, ask, first, first_id
 from collector.telemetry_data import Attributes, LogRecord, Span
 from detectors.model import StepKind
@@ -166,17 +166,7 @@ class OpenLLMetry(OtelGenAI):
         ended = outcome.ending(self.ending(span))
         call_id = outcome.call_id or first_id(attributes, "gen_ai.tool.call.id")
         return Fragment(
-            step=step(
-                span,
-                self.name,
-                kind,
-                name=name,
-                agent=agent,
-                call_id=call_id,
-                arguments=arguments,
-                result=outcome.text,
-                **ended._asdict(),
-            ),
+            step=tool_call(span, self.name, kind, name, ended, agent=agent, call_id=call_id, arguments=arguments, result=outcome.text),
             session_id=session,
             conversation_ids=conversations,
             agent=agent,

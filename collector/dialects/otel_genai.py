@@ -6,7 +6,7 @@ from collector.dialects import messages
 from collector.dialects.base import Fragment
 from collector.dialects.genai_keys import conversation_of, provider, service_tier, tool_schemas, usage
 from collector.dialects.messages import NOTHING, Exchange, Message
-from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, model_call, step, step_of, tool_kind
+from collector.dialects.steps import Ending, Usage, ending, identity_only, judged, log_step, model_call, step, tool_call, tool_kind
 from collector.dialects.values import (
     arguments_text,
     as_dict,
@@ -210,18 +210,9 @@ class OtelGenAI:
             return identity_only(span, session, conversations, agent)
         ended = judged(self.ending(span), result)
         call_id = first_id(attributes, "gen_ai.tool.call.id", "gen_ai.tool.call_id")
-        facts = {
-            "name": name,
-            "agent": agent,
-            "call_id": call_id,
-            "arguments": arguments_text(arguments),
-            "result": result,
-            "error": ended.error,
-        }
-        if ended.error:
-            facts |= ended._asdict()
+        asked = arguments_text(arguments)
         return Fragment(
-            step=step_of(span, self.name, kind, facts),
+            step=tool_call(span, self.name, kind, name, ended, agent=agent, call_id=call_id, arguments=asked, result=result),
             session_id=session,
             conversation_ids=conversations,
             agent=agent,

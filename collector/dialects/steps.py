@@ -175,24 +175,18 @@ def _service(resource: Attributes) -> tuple[str | None, str | None]:
     return service, instance
 
 
-def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
-    """A step with everything a span tells in every dialect."""
-    return step_of(span, dialect, kind, facts)
-
-
 # Steps are made with at most fifteen keywords and then completed: with more of them CPython makes dicts at each call, which is dearer.
 
 
-def step_of(span: Span, dialect: str, kind: StepKind, facts: dict[str, Any]) -> Step:
-    """The same out of a dict."""
-    started_ns, ended_ns = span.start_ns, span.end_ns
+def step(span: Span, dialect: str, kind: StepKind, **facts: Any) -> Step:
+    """A step with everything a span tells in every dialect."""
     service, instance = _service(span.resource)
     made = Step(
         seq=0,
         session=UNASSIGNED,
         kind=kind,
-        started_ns=started_ns,
-        ended_ns=max(started_ns, ended_ns),
+        started_ns=span.start_ns,
+        ended_ns=max(span.start_ns, span.end_ns),
         trace_id=span.trace_id,
         span_id=span.span_id,
         parent_span_id=span.parent_span_id,
@@ -203,6 +197,42 @@ def step_of(span: Span, dialect: str, kind: StepKind, facts: dict[str, Any]) -> 
     for field, fact in facts.items():
         if fact is not None:
             complete(made, field, fact)
+    return made
+
+
+def tool_call(
+    span: Span,
+    dialect: str,
+    kind: StepKind,
+    name: str | None,
+    ended: Ending,
+    *,
+    agent: str | None = None,
+    call_id: str | None = None,
+    arguments: str | None = None,
+    result: str | None = None,
+) -> Step:
+    """A tool call, or a hand-off that is one."""
+    service, instance = _service(span.resource)
+    made = Step(
+        seq=0,
+        session=UNASSIGNED,
+        kind=kind,
+        name=name,
+        agent=agent,
+        started_ns=span.start_ns,
+        ended_ns=max(span.start_ns, span.end_ns),
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        dialect=dialect,
+        service_name=service,
+        service_instance=instance,
+        call_id=call_id,
+        arguments=arguments,
+    )
+    complete(made, "result", result)
+    _end(made, ended)
     return made
 
 
@@ -267,14 +297,16 @@ def model_call(
         complete(made, "billed_usd", billed)
     if stated is not None:
         complete(made, "stated_usd", stated)
-    if ended.error:
-        for field, fact in ended._asdict().items():
-            complete(made, field, fact)
-    elif ended.error is None and (output_tokens or said.output_text or said.asks):
-        complete(made, "error", False)
-    else:
-        complete(made, "error", ended.error)
+    _end(made, SUCCESS if ended.error is None and (output_tokens or said.output_text or said.asks) else ended)
     return made
+
+
+def _end(made: Step, ended: Ending) -> None:
+    complete(made, "error", ended.error)
+    if ended.error:
+        complete(made, "error_class", ended.error_class)
+        complete(made, "error_type", ended.error_type)
+        complete(made, "error_message", ended.error_message)
 
 
 _LLM: Final = StepKind.LLM
