@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.report import Table, machine, show
@@ -66,7 +67,7 @@ def _durability(options: argparse.Namespace) -> list[Table]:
 def _peers(options: argparse.Namespace) -> list[Table]:
     from benchmarks.peers import peers  # noqa: PLC0415
 
-    return peers(options.seconds, options.connections)
+    return peers(options.seconds, options.connections, options.environments)
 
 
 def _live(options: argparse.Namespace) -> list[Table]:
@@ -102,6 +103,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="kills of durability (default 5)")
     parser.add_argument("--minutes", type=float, help="when durability stops, whatever rounds are left")
     parser.add_argument("--seed", type=int, help="decides when durability kills")
+    parser.add_argument("--environments", type=Path, help="folder in which peers stay installed (default: they are thrown away)")
     parser.add_argument("--sizes", type=int, nargs="+", help="stored spans of storage, sessions of live")
     parser.add_argument("--steps", type=int, default=5, help="spans a session of live (default 5)")
     parser.add_argument("--span-bytes", type=int, default=1_500, help="bytes a span of live (default 1,500)")

@@ -1,6 +1,6 @@
 """The same load against Phoenix and MLflow, in the same minutes on the same machine: rows really stored, beside ours.
 
-Each is installed into a throw-away environment and run as its documentation says for one machine: one process, SQLite.
+Each is installed into an environment of its own and run as its documentation says for one machine: one process, SQLite.
 They do something else with spans than we do; this compares only how many of them end up stored.
 """
 
@@ -96,19 +96,15 @@ def _run(command: list[str], what: str, seconds: float) -> None:
         raise PeerError(f"{what}: exit {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
-def _install(peer: Peer, folder: Path) -> str:
-    """Returns the version that was installed."""
-    progress(f"peers: installing {peer.package}")
-    _run([sys.executable, "-m", "venv", str(folder / "venv")], "making an environment", _INSTALL_S)
-    python = folder / "venv" / "bin" / "python"
-    _run([str(python), "-m", "pip", "install", "--quiet", peer.package], f"installing {peer.package}", _INSTALL_S)
-    done = subprocess.run(
-        [str(python), "-c", f"from importlib.metadata import version; print(version('{peer.package}'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+def _install(peer: Peer, venv: Path) -> str:
+    """Returns the version that was installed, or that is there already."""
+    python = venv / "bin" / "python"
+    version = [str(python), "-c", f"from importlib.metadata import version; print(version('{peer.package}'))"]
+    if not python.exists() or subprocess.run(version, capture_output=True, check=False).returncode:
+        progress(f"peers: installing {peer.package}")
+        _run([sys.executable, "-m", "venv", str(venv)], "making an environment", _INSTALL_S)
+        _run([str(python), "-m", "pip", "install", "--quiet", peer.package], f"installing {peer.package}", _INSTALL_S)
+    return subprocess.run(version, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _rows(database: Path) -> int:
@@ -132,14 +128,14 @@ def _wait_until(what: str, seconds: float, look: Callable[[], bool]) -> None:
     raise PeerError(f"{what}: not after {seconds:g} s")
 
 
-def _measure(peer: Peer, folder: Path, mix: Mix, load: Load) -> dict[str, Cell]:
-    version = _install(peer, folder)
+def _measure(peer: Peer, folder: Path, venv: Path, mix: Mix, load: Load) -> dict[str, Cell]:
+    version = _install(peer, venv)
     data = folder / "data"
     data.mkdir()
     values = {"port": str(_free_port()), "grpc": str(_free_port()), "folder": str(data)}
     command = [part.format(**values) for part in peer.command]
-    command[0] = str(folder / "venv" / "bin" / command[0])
-    path = f"{folder / 'venv' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    command[0] = str(venv / "bin" / command[0])
+    path = f"{venv / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     variables = environment() | {key: value.format(**values) for key, value in peer.variables.items()} | {"PATH": path}
     progress(f"peers: starting {peer.name} {version}")
     with (folder / "output.log").open("wb") as output:
@@ -202,8 +198,8 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def peers(seconds: float, connections: int, wanted: tuple[str, ...] = ()) -> list[Table]:
-    """A row for us and one for each peer, by protocol."""
+def peers(seconds: float, connections: int, environments: Path | None = None, wanted: tuple[str, ...] = ()) -> list[Table]:
+    """A row for us and one for each peer, by protocol. Peers stay installed in `environments`; without it they are thrown away."""
     rows: list[dict[str, Cell]] = []
     notes: list[str] = []
     ours: dict[str, float] = {}
@@ -232,7 +228,8 @@ def peers(seconds: float, connections: int, wanted: tuple[str, ...] = ()) -> lis
             )
         try:
             with tempfile.TemporaryDirectory(prefix="overcurrent-bench-") as folder:
-                row = _measure(peer, Path(folder), mix, load)
+                venv = (environments or Path(folder)).absolute() / peer.package
+                row = _measure(peer, Path(folder), venv, mix, load)
         except (PeerError, OSError, RuntimeError, sqlite3.Error, httpx2.HTTPError, subprocess.SubprocessError) as error:
             notes.append(f"{peer.name} was not measured: {error}")
             continue

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on uvloop where there is one: gRPC's server takes several turns of the loop for a request (docs/adr/008)."""
+    """`asyncio.run` on uvloop where there is one: gRPC's server takes several turns of the loop for a request (docs/adr/019)."""
     if sys.platform == "win32":
         return asyncio.run(main)
     import uvloop  # noqa: PLC0415 — not installed on Windows
