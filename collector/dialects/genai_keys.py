@@ -91,16 +91,24 @@ def usage(attributes: Attributes) -> Usage:
     present = _PART_KEYS.intersection(attributes)
     if not present:
         return Usage(told, said)
+    counting, stating = _asked(present)
     parts: dict[str, int] = {}
-    counted = present - _STATED
-    for key in counted if len(counted) == 1 else sorted(counted, key=_PARTS.__getitem__, reverse=True):
+    for key, part in counting:
         count = as_int(attributes[key])
         if count is not None:
-            parts[_PARTS[key][1]] = count
+            parts[part] = count
     found = inclusive(told, said, **parts)
-    if len(counted) == len(present):
-        return found
-    return found._replace(stated_usd=next((usd for key in sorted(present & _STATED) if (usd := as_usd(attributes[key]))), None))
+    for key in stating:
+        if usd := as_usd(attributes[key]):
+            return found._replace(stated_usd=usd)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _asked(present: frozenset[str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Of some of `_PART_KEYS` those that count, with what they count, the most trusted last; and those that state a cost."""
+    counting = sorted(present - _STATED, key=_PARTS.__getitem__, reverse=True)
+    return tuple((key, _PARTS[key][1]) for key in counting), tuple(sorted(present & _STATED))
 
 
 def other_tier(name: Any) -> str | None:
