@@ -53,7 +53,7 @@ COUNTED: Final[dict[Kind, tuple[float, int]]] = {
     ("retry_storm", "warning", "content"): (18.0, 20),
     ("soft_loop", "critical", "content"): (32.0, 34),
     ("soft_loop", "halt", "content"): (27.0, 27),
-    ("soft_loop", "warning", "content"): (39.0, 54),
+    ("soft_loop", "warning", "content"): (39.0, 51),
     ("soft_loop", "warning", "structure"): (15.0, 16),
     ("timeout", "critical", "structure"): (1.0, 1),
     ("timeout", "warning", "structure"): (1.0, 1),

@@ -300,6 +300,7 @@ class FeatureState:
         near = similar if similarity is not None and similarity >= SAME_SIMILARITY else None
         same = identify(call, near, calls) if near is not None else None
         listed = near is not None and same is None and goes_through_things(call, calls, by_agent=False)
+        another = near is not None and same is None and is_about_another(call, calls, by_words=listed)
         remember(call, calls)
         spoken, self._spoken = self._spoken, None
         return StepFeatures(
@@ -310,6 +311,7 @@ class FeatureState:
             same_call_as=same,
             failed=step.error is True,
             enumerates=listed,
+            another=another,
             arguments=call.arguments,
             tokens_spoken=spoken,
             unread=bool(step.output_bytes),

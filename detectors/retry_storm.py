@@ -135,7 +135,9 @@ class RetryStorm(Detector[RetryStormConfig]):
             run.count += self._weight(features)
             if step.error is not True and features.same_call_as is not None and features.new_words and not features.same_outcome:
                 run.pure = False  # what only reads like a failure, and changed, may be a page that was worked on
-            if step.error is not True and features.same_call_as is None and (features.argument_similarity or 0.0) < _UNLIKE:
+            if step.error is not True and (
+                features.another or (features.same_call_as is None and (features.argument_similarity or 0.0) < _UNLIKE)
+            ):
                 run.pure = False  # what only reads like a failure, and answers unlike calls, may be how a batch is acknowledged
             run.seqs.append(step.seq)
         run.last_index = self._index

@@ -188,7 +188,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _without_results(self, step: Step, features: StepFeatures) -> Answer:
         """Answers as long as most of the latest calls ask nearly what was asked before; whether it was in vain nobody told."""
         config = self.config
-        similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity_without_results and not features.enumerates
+        similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity_without_results
+        similar = similar and not (features.enumerates or features.another)
         if features.same_call_as is not None and (features.key != self._asked_last or reads_as_polling(step.name or "", "", 0)):
             similar = False  # a check after something else was done, or waiting
         self._asked_last = features.key

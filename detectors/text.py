@@ -50,10 +50,10 @@ _FAILURE: Final = re.compile(
     r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"  # but not `"isError": false`, `"error": null`
 )
 _FAILURE_FIRST: Final = re.compile(
-    r"\W*(?:\w+\W+){0,2}?(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|forbidden|unauthorized|cannot|unable|"
+    r"\W*(?:\w+\W+)?(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|forbidden|unauthorized|cannot|unable|"
     r"no such|not found|\w+(?:error|exception))\b"
 )
-"""Within the first three words."""
+"""Within the first two words."""
 _NOTHING_FOUND: Final = re.compile(
     r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
     r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|^\W*$|^(?:none|null|false)$"
@@ -139,7 +139,7 @@ def _may_be_volatile(text: str) -> bool:
 
 
 def reads_as_failure(text: str, *, at_once: bool = False) -> bool:
-    """Whether the first 240 characters use the words of an error, `at_once` among the first three words.
+    """Whether the first 240 characters use the words of an error, `at_once` the first or the second word.
 
     Only a hint: many tools report failure in plain text.
 

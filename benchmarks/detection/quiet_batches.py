@@ -121,6 +121,9 @@ def stock_after_each_sale(draft: Draft) -> None:
 
 @negative
 def thrown_dice(draft: Draft) -> None:
-    """A die thrown many times, since the series is what is wanted; equal numbers in a row are rare, and no sign of anything."""
+    """A die thrown many times, since the series is what is wanted.
+
+    No coin: seven equal tosses from the start come once in 64 times, are no other than a loop, and would be halted.
+    """
     for _ in many(draft, 12, 30):
         draft.call(draft.writer.tool("throw"), {"dice": 1}, f"a {draft.dice.randint(1, 6)}")

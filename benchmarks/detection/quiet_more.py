@@ -128,7 +128,10 @@ def nobody_listed(draft: Draft) -> None:
 
 @negative
 def sampling(draft: Draft) -> None:
-    """The same draw again and again, since many are wanted; the outcomes are few."""
+    """The same draw again and again, since many are wanted; the outcomes are few.
+
+    Until two outcomes differ nothing tells it from a loop: one in 64 begins with four that are equal, and would be paged for.
+    """
     for _ in many(draft, 10, 25):
         draft.call(draft.writer.tool("sample"), {"from": "urn"}, {"colour": draft.dice.choice(("red", "green", "blue", "white"))})
 
