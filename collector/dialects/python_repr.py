@@ -29,6 +29,8 @@ def plain(text: str) -> Any:
     >>> plain("{'a': [1, None], 'b': True}")
     {'a': [1, None], 'b': True}
     """
+    # Python takes blanks on a line below for an indentation.
+    text = text.strip()
     try:
         return _by_json(text, objects=False)
     except (_Unusual, ValueError, SyntaxError):
