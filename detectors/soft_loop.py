@@ -236,7 +236,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
             self._moved = step.seq
         done = step.error is not True and features.writes and features.argument_news > 0  # or so it may be, whatever it reads like
         sure = stale > 0 and ((features.failed and not done) or not features.is_call or self._asked_before(features))
-        sure = sure and (features.failed or not features.another)  # other things may all be answered alike
+        sure = sure and (step.error is True or not features.another)  # other things may all be answered alike
         self._sure = (self._sure << 1 | sure) & ((1 << self.config.halt_window_calls) - 1)
         if sure:
             self._unbroken += 1
