@@ -50,9 +50,9 @@ class NoProgress(Detector[NoProgressConfig]):
 
     >>> from detectors.testing import run, session, tool
     >>> look = [tool("list", "/", "docs src"), tool("read", "notes", "remember the milk"), tool("find", "milk", "notes in docs")]
-    >>> again = [tool("list", "/ all", "src docs"), tool("read", "notes 2", "the milk remember"), tool("find", "the milk", "docs notes in")]
-    >>> [(step.seq, signal.severity.value) for step, signal in run(NoProgress, session(*look, *again, *again))]
-    [(8, 'warning')]
+    >>> again = [tool("list", "/ all", "src docs"), tool("read", "the notes", "the milk remember"), tool("find", "the milk", "docs notes in")]
+    >>> [(step.seq, signal.severity.value) for step, signal in run(NoProgress, session(*look, *again, *again, *again))]
+    [(11, 'warning')]
 
     Pages of a list, each with other entries:
 
