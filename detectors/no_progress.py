@@ -49,8 +49,8 @@ class NoProgress(Detector[NoProgressConfig]):
     **Examples.** Three tools by turns, and nothing that was not known:
 
     >>> from detectors.testing import run, session, tool
-    >>> look = [tool("list", "/", "docs src"), tool("read", "notes", "remember the milk"), tool("find", "milk", "notes in docs")]
-    >>> again = [tool("list", "/ all", "src docs"), tool("read", "the notes", "the milk remember"), tool("find", "the milk", "docs notes in")]
+    >>> look = [tool("list", "/", "docs src"), tool("read", "notes", "buy the milk"), tool("find", "milk", "notes in docs")]
+    >>> again = [tool("list", "/ all", "src docs"), tool("read", "the notes", "the milk buy"), tool("find", "the milk", "docs notes in")]
     >>> [(step.seq, signal.severity.value) for step, signal in run(NoProgress, session(*look, *again, *again, *again))]
     [(11, 'warning')]
 
