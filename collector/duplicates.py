@@ -1,10 +1,12 @@
 """Recognises telemetry that was sent before: exporters repeat whole batches when an answer is lost."""
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from collector.telemetry_data import LogRecord
 
@@ -12,37 +14,58 @@ _REQUEST_IDS = ("request_id", "gen_ai.response.id", "response_id", "gen_ai.respo
 
 
 class RecentKeys:
-    """Remembers at least the last `horizon` keys, at most twice as many, in two generations."""
+    """Remembers at least the last `horizon` keys, by their hashes, in two generations.
+
+    The young one is a set; when it is full it becomes the old one, a sorted array: eight bytes a key in place of some ninety.
+    """
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon
         self._young: set[int] = set()
-        self._old: set[int] = set()
+        self._old: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def add(self, key: Hashable) -> bool:
-        """Takes a key; returns whether it is new."""
-        value = hash(key)
-        if value in self._young or value in self._old:
-            return False
-        self._young.add(value)
-        if len(self._young) >= self._horizon:
-            self._old, self._young = self._young, set()
-        return True
+    def add(self, keys: Sequence[Hashable]) -> list[bool]:
+        """Takes keys; returns of each whether it is new."""
+        values = list(map(hash, keys))
+        young = self._young
+        fresh = []
+        for value, known in zip(values, self._in_old(values), strict=True):
+            new = not known and value not in young
+            if new:
+                young.add(value)
+            fresh.append(new)
+        self._age()
+        return fresh
 
     def learn(self, keys: Iterable[Hashable]) -> None:
         """Takes keys of which it does not matter whether they are new, a horizon of them at most."""
         self._young.update(map(hash, keys))
-        if len(self._young) >= self._horizon:
-            self._old, self._young = self._young, set()
+        self._age()
 
     def discard(self, keys: Iterable[Hashable]) -> None:
         """Forgets keys whose commit failed: their sender will try again."""
-        for key in keys:
-            self._young.discard(hash(key))
-            self._old.discard(hash(key))
+        values = list(map(hash, keys))
+        self._young.difference_update(values)
+        if any(self._in_old(values)):
+            self._old = self._old[~np.isin(self._old, values)]
+
+    def _in_old(self, values: Sequence[int]) -> list[bool]:
+        old = self._old
+        if not len(old) or not values:
+            return [False] * len(values)
+        wanted = np.array(values, dtype=np.int64)
+        places = np.searchsorted(old, wanted)
+        found: list[bool] = (old[np.minimum(places, len(old) - 1)] == wanted).tolist()
+        return found
+
+    def _age(self) -> None:
+        if len(self._young) >= self._horizon:
+            self._old = np.fromiter(self._young, dtype=np.int64, count=len(self._young))
+            self._old.sort()
+            self._young = set()
 
 
 def log_key(tenant: str, record: LogRecord) -> bytes:

@@ -335,7 +335,7 @@ class _New(msgspec.Struct, Generic[K]):
 def _new(delivered: Sequence[tuple[str, Records[K]]], known: RecentKeys) -> _New[K]:
     new: _New[K] = _New()
     for tenant, records in delivered:
-        fresh = [known.add(key) for key in records.keys]
+        fresh = known.add(records.keys)
         count = sum(fresh)
         if not count or records.rows is None:
             new.duplicates += len(fresh)
