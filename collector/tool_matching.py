@@ -10,6 +10,7 @@ import msgspec
 import orjson
 
 from collector.bounded import remember
+from collector.decode_limits import MAX_TIME
 from collector.dialects.base import ToolAnswer
 from collector.dialects.steps import Ending, failed, tool_kind
 from detectors.model import Step
@@ -200,7 +201,7 @@ def settle(session: SessionCalls, name: str | None) -> list[Change]:
     records = [record for record in session.loose if record.name == name or _called(record.name) == called]
     changes: list[Change] = []
     if records:
-        asks.sort(key=lambda ask: (ask.started_ns, ask.ended_ns, ask.place))
+        asks.sort(key=lambda ask: (ask.started_ns, ask.ended_ns, ask.place, _told_ns(session, ask)))
         records.sort(key=lambda record: (record.started_ns, record.ended_ns, record.seq))
         before = [(record, record.ask) for record in records]
         for ask in asks:
@@ -223,6 +224,12 @@ def settle(session: SessionCalls, name: str | None) -> list[Change]:
                 changes.append(Change(step=made))
     _trim(session, records)
     return changes
+
+
+def _told_ns(session: SessionCalls, ask: Ask) -> int:
+    """When the outcome was told at the latest. Of requests of which nobody says who made them the one told first was made first."""
+    outcome = session.outcomes.get(ask.call_id or "")
+    return MAX_TIME if outcome is None else outcome.model.started_ns
 
 
 def _pair(session: SessionCalls, records: list[Record], asks: list[Ask], fits: Any) -> None:

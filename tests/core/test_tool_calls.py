@@ -1,9 +1,15 @@
 """Tool calls from what the model asked and was told: each counts once, and what is remembered of them is bounded in bytes."""
 
+import itertools
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
+from collector.assembly import Assembler
+from collector.dialects.base import UNASSIGNED, Fragment, ToolAnswer
+from collector.pricing import Prices
+from collector.session_sums import steps_of
 from collector.tool_calls import ToolCalls
 from detectors.model import SessionKey, Step, StepKind, StepRetracted, ToolAsk
 
@@ -103,6 +109,26 @@ def test_a_request_in_a_late_log_record_is_remembered_too() -> None:
 def test_arguments_the_record_lacks_come_from_the_request() -> None:
     run = Run().send(llm("a", at=0, session="s", asks=ASK)).send(tool("x", "search", call="call-1", at=2, session="s"))
     assert run.steps()[-1].arguments == '{"query":"x"}'
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_equal_calls_that_only_prompts_tell_of_are_each_matched_with_what_was_told_next(order: Sequence[int]) -> None:
+    session = SessionKey("t", "", "s")
+
+    def record(seq: int) -> Fragment:
+        return Fragment(session_id="s", step=msgspec.structs.replace(call(seq, "x"), call_id=None, seq=0, session=UNASSIGNED))
+
+    def prompt(at_ns: int, call_id: str) -> Fragment:
+        said = ToolAnswer(call_id=call_id, name="f", arguments="x", result=f"told at {at_ns}", error=False)
+        return Fragment(session_id="s", at_ns=at_ns, answers=(said,))
+
+    fragments = [record(10), prompt(15, "first"), record(20), prompt(25, "second")]
+    assembler = Assembler(price=Prices().charge)
+    for place in order:
+        assembler.add("t", fragments[place])
+    found = steps_of(assembler.take())
+    assert sorted((step.started_ns, step.call_id) for step in found) == [(10, "first"), (20, "second")]
+    assert {step.session for step in found} == {session}
 
 
 # Bounds
