@@ -65,7 +65,7 @@ class VSCodeCopilot(CopilotCLI):
         return record.resource.get("service.name") == _SERVICE and OtelGenAI.recognises_log(self, record)
 
     def translate(self, span: Span) -> Fragment | None:
-        if span.attributes.get(_OPERATION) in _NO_STEP:
+        if as_text(span.attributes.get(_OPERATION)) in _NO_STEP:
             fragment = identity_only(span, *self.identity(span.attributes))
         else:
             fragment = super().translate(span)
