@@ -1,6 +1,7 @@
 """Healthy scenarios written without sight of any detector, after agents that programme, test and run services.
 
-They were scored once before anything was changed for them. Each half has its own frameworks: other tools, arguments and texts.
+They were scored once before any detector was changed for them. Each half has its own frameworks: other tools, arguments and texts.
+They join the corpus when `corpus.py` imports this module and quiet_unseen_services.py.
 """
 
 from typing import Any, TypeVar
@@ -228,14 +229,14 @@ def backfilled_days(draft: Draft) -> None:
 @negative
 def minutely_reading(draft: Draft) -> None:
     """A guard that takes one reading a minute and finds nothing wrong with it."""
-    writer, service = draft.writer, f"{draft.writer.word()}-{draft.writer.word()}"
-    base = draft.dice.randint(80, 300)
-    for _ in many(draft, 10, 30):
+    service = f"{draft.writer.word()}-{draft.writer.word()}"
+    base, hour = draft.dice.randint(80, 300), draft.dice.randint(0, 23)
+    for minute in many(draft, 10, 30):
         latency = base + draft.dice.randint(-9, 9)
         draft.call(
             either(draft, "get_metric", "query_gauge"),
             {"service": service, "metric": "latency_p95_ms"},
-            {"value": latency, "at": writer.moment()},
+            {"value": latency, "at": f"2026-05-11T{hour:02}:{minute:02}:00Z"},
         )
         draft.say(either(draft, "Healthy.", f"{service} is healthy; next check in a minute."))
         draft.call(either(draft, "wait", "sleep_for"), {"seconds": 60}, either(draft, "waited 60 s", "ok"), silent=True)
