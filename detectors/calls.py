@@ -16,8 +16,6 @@ CALLS: Final = 6
 """Calls remembered of each tool."""
 SIMILARITY_CHARS: Final = 256
 """Characters of the arguments whose similarity is measured."""
-SPEECH_CHARS: Final = 128
-"""Characters of what a model says that are compared: repeated speech repeats its beginning."""
 KEPT_CHARS: Final = 1024
 """Characters of arguments and result kept of each remembered call, half from the beginning and half from the end."""
 UNKNOWN: Final = -1
@@ -60,6 +58,10 @@ class Call(msgspec.Struct, gc=False):
     masked: str | None = None
     returned_words: frozenset[bytes] | None = None
     references: frozenset[str] | None = None
+    reading: tuple[str, tuple[float, ...], tuple[float | None, ...]] | None = None
+    """Its result without figures, the figures, and what each goes up to, once read (`detectors.progress`)."""
+    advanced: bool = False
+    """The figures that the call brings have advanced since it was first made."""
 
 
 class Tool(msgspec.Struct, gc=False):
@@ -82,14 +84,6 @@ class Tool(msgspec.Struct, gc=False):
     def size(self) -> int:
         """How many words that is."""
         return len(self.young) if self.young else self.unread_words
-
-
-class Utterance(msgspec.Struct, gc=False):
-    """What a model said, as far as it is compared: its beginning, and the end of what it was asked."""
-
-    seq: int
-    said: str
-    asked: str
 
 
 def remembered(seq: int, asked: str, returned: str) -> Call:

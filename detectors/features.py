@@ -16,16 +16,12 @@ import msgspec
 
 from detectors.calls import (
     KEPT_CHARS,
-    SPEECH_CHARS,
     UNKNOWN,
     Tool,
-    Utterance,
-    alike,
     clip,
     goes_through_things,
     identify,
     is_about_another,
-    most_similar,
     most_similar_call,
     most_similar_result,
     news,
@@ -36,8 +32,10 @@ from detectors.calls import (
     same_outcome_as_last,
 )
 from detectors.model import Step, StepKind
+from detectors.progress import Moved, follow
 from detectors.structure import Shape, Shapes, shapes
 from detectors.text import mask, reads_as, reads_as_failure, reads_as_nothing_found, reads_as_polling, tokens
+from detectors.utterances import Utterances
 
 SAME_SIMILARITY: Final = 0.2
 """Similarity from which it is worth finding out whether two calls are the same but for their form."""
@@ -49,10 +47,6 @@ LITTLE_NOVELTY: Final = 0.25
 """Share of unseen words up to which a result is looked at more closely."""
 RECEIPT_WORDS: Final = 4
 """Words up to which a result only acknowledges, whatever was called: more words may tell why nothing came of it."""
-UTTERANCES: Final = 3
-"""Utterances of each agent's model that what it says next is compared with."""
-SPEAKERS: Final = 16
-"""Agents whose utterances are remembered, the one silent longest forgotten first."""
 TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
 WORDS: Final = 600
@@ -102,6 +96,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sequence number of the remembered call that returned the same, volatile parts aside."""
     same_outcome: bool = False
     """The same call, when it was last made, returned the same."""
+    moved: Moved | None = None
+    """How the answer changed since the same call was last made, other than by itself. None: it did not, or is the first."""
     failed: bool = False
     """The step ended in an error, or brought little new and reads as one."""
     found_nothing: bool = False
@@ -144,19 +140,17 @@ class FeatureState:
     """What is remembered of one session to compute `StepFeatures`. Feed it every step once, in order.
 
     Holds at most `TOOLS` × `CALLS` calls of up to 2 × `KEPT_CHARS` characters (`detectors.calls`; kept twice while they repeat),
-    2 × `WORDS` result words, and `SPEAKERS` × `UTTERANCES` utterances of 2 × `SPEECH_CHARS` characters: under 1 MB for a session
+    2 × `WORDS` result words, and what models said (`detectors.utterances`): under 1 MB for a session
     made to fill it. `python -m benchmarks.detection.cost` measures ordinary ones.
     """
 
-    __slots__ = ("_heard", "_remembered", "_results_seen", "_shapes", "_spoken", "_talking", "_tools", "_utterances")
+    __slots__ = ("_heard", "_remembered", "_results_seen", "_shapes", "_spoken", "_tools", "_utterances")
 
     def __init__(self) -> None:
         self._tools: dict[str, Tool] = {}
-        self._utterances: dict[str, list[Utterance]] | None = None
+        self._utterances: Utterances | None = None
         self._remembered = 0
         self._results_seen = False
-        self._talking = False
-        """A model spoke, and no call came since."""
         self._spoken: int | None = None
         self._heard: tuple[str | None, int, int] | None = None
         """The agent whose model spoke last, and its input and output tokens."""
@@ -171,7 +165,8 @@ class FeatureState:
                 self._weigh(step)
             text = step.output_text
             return self._said(step, text) if text else NOTHING
-        self._talking = False
+        if self._utterances is not None:
+            self._utterances.talking = False
         if kind is _AGENT:
             key = f"agent:{step.agent or step.name}"
             arguments, result = step.input_text, step.output_text
@@ -220,9 +215,7 @@ class FeatureState:
             total += _TOOL_BYTES + _WORD_BYTES * (len(tool.young or ()) + len(tool.old or ())) + len(tool.unread or "")
             for call in tool.calls:
                 total += _CALL_BYTES + len(call.arguments) + len(call.result)
-        for spoken in (self._utterances or {}).values():
-            total += _TOOL_BYTES + sum(_CALL_BYTES + len(each.said) + len(each.asked) for each in spoken)
-        return total
+        return total if self._utterances is None else total + self._utterances.weight()
 
     def _tool(self, key: str) -> Tool:
         tools = self._tools
@@ -257,34 +250,14 @@ class FeatureState:
 
     def _said(self, step: Step, text: str) -> StepFeatures:
         """Notes what a model answered, and compares it with what the same agent's model answered before."""
-        agent = step.agent or "model"
         if self._utterances is None:
-            self._utterances = {}
-        before = self._utterances.pop(agent, None)
-        if before is None:
-            before = []
-            if len(self._utterances) >= SPEAKERS:
-                del self._utterances[next(iter(self._utterances))]
-        self._utterances[agent] = before
-        said = text[:SPEECH_CHARS]
-        asked = (step.input_text or "")[-SPEECH_CHARS:]
-        similarity: float | None = None
-        answered: float | None = None
-        similar: Utterance | None = None
-        if self._talking and before:
-            similarity, place = most_similar(said, [each.said for each in reversed(before)])
-            if place >= 0:
-                similar = before[-1 - place]
-                answered = alike(asked, similar.asked) if step.input_text else None
-        self._talking = True
-        first = not before
-        before.append(Utterance(step.seq, said, asked))
-        if len(before) > UTTERANCES:
-            del before[0]
+            self._utterances = Utterances()
+        agent = step.agent or "model"
+        likeness, answered, similar, first = self._utterances.said(step.seq, agent, text, step.input_text)
         return StepFeatures(
             key=f"llm:{agent}",
-            argument_similarity=similarity,
-            similar_to=similar.seq if similar else None,
+            argument_similarity=likeness,
+            similar_to=similar,
             first=first,
             result_similarity=answered,
             arguments=clip(text, KEPT_CHARS),
@@ -369,6 +342,7 @@ class FeatureState:
         asks, writes = reads_as(name, call.arguments) if stale else (False, False)
         listed = stale and same is None and goes_through_things(call, calls, by_agent=step.kind is _AGENT)
         another = stale and same is None and is_about_another(call, calls, by_words=listed and same_result is not None)
+        moved = follow(call, calls) if same is not None else None
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -382,9 +356,10 @@ class FeatureState:
             result_similarity=shared,
             same_result_as=same_result,
             same_outcome=same is not None and same_outcome_as_last(call, calls),
+            moved=moved,
             failed=step.error is True or (stale and reads_as_failure(result, at_once=another)),
             found_nothing=nothing,
-            polls=stale and same is not None and (reads_as_polling(name, result, total) or only_waits(call)),
+            polls=stale and same is not None and (call.advanced or reads_as_polling(name, result, total) or only_waits(call)),
             writes=writes,
             asks=asks,
             enumerates=listed and not (nothing and regroups(call, calls)),

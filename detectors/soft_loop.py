@@ -9,9 +9,12 @@ from msgspec import Meta
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step
+from detectors.progress import Moved
 from detectors.structure import SIZES, Shape
 from detectors.text import quote, reads_as_polling
 
+_ONWARD: Final = Moved.ONWARD
+_FIGURES: Final = Moved.FIGURES
 _QUOTE: Final = 120
 _ERRAND: Final = 4
 """New words from which a request to an agent is another errand, and a short answer to it an acknowledgement."""
@@ -259,6 +262,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return -0.25 if features.unread else None
         if features.first:
             return 0.0
+        if features.moved is _ONWARD:
+            return -1.0
         if features.polls:
             return None  # waiting is for `exact_loop`, which is more patient with it
         same_call = features.same_call_as is not None
@@ -307,6 +312,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
         if features.same_call_as is not None:
+            if features.moved is not None and (features.key or "").startswith("tool:"):
+                return False  # the answer changed; an agent's, or a model's, does so with every word that it chooses
             return features.key != self._drawn[0]  # answers that come and go are a draw, however often one comes
         return (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
 
@@ -316,8 +323,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
         """Whether the result, though not the same, brought nothing new."""
         config = self.config
-        if same_call and features.result_words <= 12:
-            return False  # a short answer to the same question that changed is a counter, a status, a test result
+        if same_call and (features.moved is _FIGURES or features.result_words <= 12):
+            return False  # an answer to the same question of which figures changed is a counter, a status, a test result
         needed = config.min_result_similarity * (0.6 if same_call else 1.0)
         return novelty <= config.max_novelty and (features.result_similarity or 0.0) >= needed
 

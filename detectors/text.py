@@ -62,6 +62,8 @@ _POLL: Final = re.compile(
     r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health(?:z|_?check)?|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)"
 )
 _PENDING: Final = re.compile(r"\b(?:running|pending|queued|in[ _-]progress|waiting|processing|starting|scheduled|not ready|not yet)\b")
+_BEGINNING: Final = 60
+"""Characters within which a longer result says what it is about."""
 _MEASURE: Final = re.compile(
     r"(?:^|[^a-z])(?:pages?|cursor|offset|start|skip|after|before|limit|size|count|top|top_?k|k|n|num|max|min|per_?page|depth|attempts?|"
     r"retry|retries|timeout|wait|delay|seconds|temperature|seed|verbose)(?:[^a-z]|$)"
@@ -157,8 +159,10 @@ def reads_as_nothing_found(text: str) -> bool:
 
 
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
-    """Whether the tool's name, or its result of at most 12 words, says that something is being waited for."""
-    return _polls(tool) or (result_words <= 12 and _PENDING.search(result[:240].lower()) is not None)
+    """Whether the tool's name, or its result, says that something is being waited for: of at most 12 words, or of 40 that begin so."""
+    if _polls(tool):
+        return True
+    return result_words <= 40 and _PENDING.search(result[: 240 if result_words <= 12 else _BEGINNING].lower()) is not None
 
 
 @lru_cache(maxsize=_NAMES)

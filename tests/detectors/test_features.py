@@ -28,6 +28,18 @@ def test_the_first_call_has_nothing_to_be_compared_with() -> None:
     assert (first.first, first.argument_similarity, first.same_call_as, first.result_novelty) == (True, None, None, 0.75)
 
 
+@pytest.mark.parametrize(
+    ("answer", "polls"),
+    [
+        ("Waiting for the rollout of web to finish: none of the new parts answers any of the questions yet, look again", True),
+        ("The oven of the bakery in the old town is a large one, and for the bread it takes a whole hour of waiting", False),
+    ],
+)
+def test_an_answer_that_begins_with_waiting_is_waited_for(answer: str, polls: bool) -> None:
+    *_, last = observed(*(tool("s", {"q": "web"}, answer) for _ in range(2)))
+    assert last.polls is polls
+
+
 def test_an_equal_call_names_the_first_and_brings_nothing() -> None:
     *_, last = observed(*(tool("search", {"q": "robots"}, "three pages") for _ in range(3)))
     assert (last.argument_similarity, last.same_call_as, last.same_result_as, last.result_novelty) == (1.0, 1, 2, 0.0)

@@ -1,0 +1,71 @@
+"""Figures in the answers to one call."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.features import FeatureState, StepFeatures
+from detectors.progress import Moved, advances, differs, reading
+from detectors.testing import session, tool
+
+
+def observed(answers: list[str]) -> list[StepFeatures]:
+    state = FeatureState()
+    return [state.observe(step) for step in session(*(tool("shell", {"cmd": "make status"}, answer) for answer in answers))]
+
+
+@pytest.mark.parametrize(
+    ("answers", "onward"),
+    [
+        (["2 of 11 parts of the long job are there by now", "3 of 11 parts of the long job are there by now"], True),
+        (["3 of 11 parts of the long job are there by now", "2 of 11 parts of the long job are there by now"], False),
+        (["copied 12%, 40 MB/s", "copied 19%, 38 MB/s"], True),
+        (["copied 19%, 40 MB/s", "copied 12%, 41 MB/s"], False),
+        (["READY 3/12\nweb 3", "READY 3/12\nweb 3"], False),
+        (["890 left", "870 left"], False),
+        (["890 left", "870 left", "840 left"], True),
+        (["890 left", "870 left", "880 left"], False),
+        (["load 4, users 7", "load 5, users 6", "load 6, users 6"], True),
+        (["load 4, users 7", "load 5, users 6", "load 6, users 9"], False),
+        (["Attempt 1 of 5 failed", "Attempt 2 of 5 failed", "Attempt 3 of 5 failed"], False),
+        (["no change after 30 s", "no change after 60 s", "no change after 90 s"], False),
+        (["idle, 3 minutes old", "idle, 4 minutes old", "idle, 5 minutes old"], False),
+        (['{"state": "open", "request_id": 11}', '{"state": "open", "request_id": 12}', '{"state": "open", "request_id": 13}'], False),
+        (["idle at 12:01", "idle at 12:02", "idle at 12:03"], False),
+    ],
+)
+def test_figures_that_move_one_way_are_progress(answers: list[str], onward: bool) -> None:
+    *_, last = observed(answers)
+    assert (last.moved is Moved.ONWARD) is onward
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "moved"),
+    [
+        ("latency 80 of web", "latency 71 of web", True),
+        ("latency 80 of web", "latency 71 of mail", False),
+        ("try 3: nothing", "try 4: nothing", False),
+        ("0 rows in 31 ms", "0 rows in 48 ms", False),
+    ],
+)
+def test_figures_that_change_by_themselves_are_no_difference(one: str, other: str, moved: bool) -> None:
+    assert differs(reading(other), reading(one)) is moved
+
+
+def test_a_call_that_advanced_is_waited_with_when_it_stands_still() -> None:
+    features = observed([f"{ready} of 11 parts of the long job are there by now" for ready in (2, 3, 3, 3)])
+    assert [each.polls for each in features] == [False, True, True, True]
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_any_text_can_be_read(one: str, other: str) -> None:
+    advances(reading(one), [reading(other), reading(one + " 1")])
+    differs(reading(one), reading(other))
+
+
+@given(st.lists(st.text(alphabet="0123456789.,:/%hmsd of\u0663", max_size=40), max_size=8))
+def test_any_figures_can_be_read(texts: list[str]) -> None:
+    observed(texts)
+    readings = [reading(text) for text in texts]
+    for place in range(len(readings)):
+        advances(readings[place], readings[:place])
