@@ -31,10 +31,11 @@ from detectors.calls import (
     remembered,
     same_outcome_as_last,
 )
+from detectors.effects import reads_as
 from detectors.model import Step, StepKind
 from detectors.progress import Moved, follow
 from detectors.structure import Shape, Shapes, shapes
-from detectors.text import mask, reads_as, reads_as_failure, reads_as_nothing_found, reads_as_polling, tokens
+from detectors.text import mask, reads_as_failure, reads_as_nothing_found, reads_as_polling, tokens
 from detectors.utterances import Utterances
 
 SAME_SIMILARITY: Final = 0.2

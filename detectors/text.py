@@ -71,12 +71,6 @@ _MEASURE: Final = re.compile(
 """In the name of an argument: it says where in a list, how much or how long, not what."""
 _DURATION: Final = re.compile(r"(?:^|[^a-z])(?:seconds?|secs?|minutes?|ms|millis(?:econds)?|duration|delay|wait|sleep)(?:[^a-z]|$)")
 _ASK: Final = re.compile(r"(?:^|[^a-z])(?:search|find|query|lookup|look|get|fetch|list|read|browse|retrieve|check|ask|sql)(?:[^a-z]|$)")
-_STATEMENT: Final = re.compile(
-    r"(?:^|[:;\"'])\s*(?:(?:insert|merge|replace)\s+into|update\s+\S+\s+set|delete\s+from|(?:create|alter|drop|truncate)\s+table)\s",
-    re.IGNORECASE,
-)
-"""Where a statement may begin in arguments, one that changes rows or tables."""
-_STATEMENT_CHARS: Final = 240
 _WRITE: Final = re.compile(
     r"(?:^|[^a-z])(?:write|create|insert|update|add|append|edit|replace|patch|set|save|put|post|send|upload|delete|remove|move|"
     r"rename|copy|resize|convert|import|commit|submit|publish|mkdir|touch|modify|store|record|log|book|cancel|return|exchange)(?:[^a-z]|$)"
@@ -168,35 +162,25 @@ def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
 @lru_cache(maxsize=_NAMES)
 def reads_as_write(tool: str) -> bool:
     """Whether the tool's name says that it changes something: a short acknowledgement is then all one can expect."""
-    return _WRITE.search(_snake(tool)) is not None
+    return _WRITE.search(snake(tool)) is not None
 
 
 @lru_cache(maxsize=_NAMES)
 def reads_as_question(tool: str) -> bool:
     """Whether the tool's name says that it looks something up: more than an acknowledgement is then to be expected."""
-    return _ASK.search(_snake(tool)) is not None
-
-
-def reads_as(tool: str, arguments: str) -> tuple[bool, bool]:
-    """Whether the call looks something up, and whether it changes something: by the tool's name, or by the SQL statement it is given.
-
-    >>> reads_as("execute_sql", '{"statement": "SELECT 1"}'), reads_as("execute_sql", '{"statement": "UPDATE t SET x = 1"}')
-    ((True, False), (False, True))
-    """
-    statement = _STATEMENT.search(arguments[:_STATEMENT_CHARS]) is not None
-    return reads_as_question(tool) and not statement, reads_as_write(tool) or statement
+    return _ASK.search(snake(tool)) is not None
 
 
 @lru_cache(maxsize=_NAMES)
 def reads_as_measure(argument: str) -> bool:
     """Whether the argument's name says where in a list, how much or how long."""
-    return _MEASURE.search(_snake(argument)) is not None
+    return _MEASURE.search(snake(argument)) is not None
 
 
 @lru_cache(maxsize=_NAMES)
 def reads_as_duration(argument: str) -> bool:
     """Whether the argument's name says how long to wait."""
-    return _DURATION.search(_snake(argument)) is not None
+    return _DURATION.search(snake(argument)) is not None
 
 
 @lru_cache(maxsize=_TEXTS)
@@ -211,10 +195,11 @@ def _finds_nothing(text: str) -> bool:
 
 @lru_cache(maxsize=_NAMES)
 def _polls(tool: str) -> bool:
-    return _POLL.search(_snake(tool)) is not None
+    return _POLL.search(snake(tool)) is not None
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """Parts the words of a name with underscores, in lower case."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
@@ -273,7 +258,7 @@ def canonical(text: str, flat: dict[str, str] | None) -> str:
 
 @lru_cache(maxsize=_NAMES)
 def _is_nonce(key: str) -> bool:
-    return _NONCE.search(_snake(key)) is not None
+    return _NONCE.search(snake(key)) is not None
 
 
 def _mask_moments(text: str) -> str:
