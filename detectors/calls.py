@@ -113,11 +113,19 @@ def most_similar(text: str, others: list[str]) -> tuple[float, int]:
 
 
 def most_similar_call(arguments: str, calls: list[Call]) -> tuple[float, Call | None]:
-    """Finds the most similar of the remembered calls by the beginning of their arguments; of equals the latest."""
+    """Finds the most similar of the remembered calls by the beginning of their arguments; of equals the latest.
+
+    Arguments that begin alike are compared as a whole: only equal ones have a similarity of 1.
+    """
     head = arguments[:SIMILARITY_CHARS]
     heads = [other.arguments[:SIMILARITY_CHARS] for other in reversed(calls)]
     if head and head in heads:
-        return 1.0, calls[-1 - heads.index(head)]
+        alike = [other for other, start in zip(reversed(calls), heads, strict=True) if start == head]
+        same = next((other for other in alike if other.arguments == arguments), None)
+        if same is not None:
+            return 1.0, same
+        similarity, place = most_similar(arguments, [other.arguments for other in alike])
+        return similarity, alike[max(0, place)]
     similarity, place = most_similar(head, heads)
     return similarity, None if place < 0 else calls[-1 - place]
 

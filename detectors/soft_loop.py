@@ -11,7 +11,7 @@ from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step
 from detectors.progress import Moved
 from detectors.structure import SIZES, Shape
-from detectors.text import quote, reads_as_polling
+from detectors.text import quote, reads_as_failure, reads_as_polling
 
 _ONWARD: Final = Moved.ONWARD
 _FIGURES: Final = Moved.FIGURES
@@ -113,7 +113,10 @@ class SoftLoop(Detector[SoftLoopConfig]):
     Config: ClassVar[type[msgspec.Struct]] = SoftLoopConfig
     memory_steps: ClassVar[int] = 64
 
-    __slots__ = ("_asked_last", "_drawn", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold", "_window")
+    __slots__ = (
+        *("_asked_last", "_drawn", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold"),
+        *("_window", "_work"),
+    )
 
     def __init__(self, config: SoftLoopConfig) -> None:
         super().__init__(config)
@@ -130,6 +133,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._unbroken = 0
         self._moved = 0
         """The last step that brought or changed something; 0 where a call was made again since."""
+        self._work: tuple[int, str | None, str] = (0, None, "")
+        """The last step that brought or changed something, what was called, and what came back."""
         self._speaking = False
         self._told: tuple[bool, bool] | None = None
         self._untold = 0
@@ -148,6 +153,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             if features.result_novelty is None and features.is_call and features.arguments and not features.key.startswith("agent:"):
                 return self._without_results(step, features)
             return None
+        if self._may_have_changed(features):
+            self._work = (step.seq, features.key, features.result)
         if self._window is None:
             if stale <= 0:
                 if stale < 0 or self._may_have_changed(features):
@@ -299,6 +306,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return 0.0
         if features.acted or (features.writes and features.argument_news):
             return -0.25
+        if features.writes and self._worked_since(features):
+            return 0.0  # known words in a new order, after other work: a plan brought up to date
         if features.found_nothing and features.result_words:
             return 1.0
         if features.another:
@@ -319,6 +328,11 @@ class SoftLoop(Detector[SoftLoopConfig]):
 
     def _may_have_changed(self, features: StepFeatures) -> bool:
         return features.acted or (features.same_call_as is None and (features.result_novelty or 0.0) > self.config.max_novelty)
+
+    def _worked_since(self, features: StepFeatures) -> bool:
+        """Whether another tool brought or changed something since the most similar call."""
+        seq, key, result = self._work
+        return seq > (features.similar_to or 0) and key != features.key and not reads_as_failure(result)
 
     def _alike(self, features: StepFeatures, novelty: float, same_call: bool) -> bool:
         """Whether the result, though not the same, brought nothing new."""

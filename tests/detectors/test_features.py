@@ -28,6 +28,15 @@ def test_the_first_call_has_nothing_to_be_compared_with() -> None:
     assert (first.first, first.argument_similarity, first.same_call_as, first.result_novelty) == (True, None, None, 0.75)
 
 
+def test_only_equal_arguments_have_a_similarity_of_one() -> None:
+    head = "import pandas as pd; " * 20
+    calls = [f"{head}print(1)", f"{head}plot(2)", f"{head}print(1)"]
+    _, other, same = observed(*(tool("python", {"code": code}, "done") for code in calls))
+    assert other.argument_similarity is not None
+    assert 0.9 < other.argument_similarity < 1
+    assert (same.argument_similarity, same.similar_to, same.same_call_as) == (1.0, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("answer", "polls"),
     [
