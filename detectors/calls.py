@@ -60,6 +60,9 @@ class Call(msgspec.Struct, gc=False):
     references: frozenset[str] | None = None
     reading: tuple[str, tuple[float, ...], tuple[float | None, ...]] | None = None
     """Its result without figures, the figures, and what each goes up to, once read (`detectors.progress`)."""
+    error: bool = False
+    failed: bool = False
+    """It ended in an error, or only reads as if it had failed."""
     advanced: bool = False
     """The figures that the call brings have advanced since it was first made."""
 
@@ -214,6 +217,17 @@ def same_outcome_as_last(call: Call, calls: Sequence[Call]) -> bool:
     if last.result == call.result and last.returned == call.returned:
         return True
     return call.masked is not None and last.masked == call.masked
+
+
+def settles(call: Call, calls: Sequence[Call], *, brought: bool) -> bool:
+    """Whether the same call, when it was last made, failed, and now did not.
+
+    What only reads like a failure may have been an answer: there the call must have `brought` something new to settle it.
+    """
+    if call.failed:
+        return False
+    last = next((other for other in reversed(calls) if other.identity == call.identity), None)
+    return last is not None and (last.error or (last.failed and brought))
 
 
 def goes_through_things(call: Call, calls: Sequence[Call], *, by_agent: bool) -> bool:

@@ -30,6 +30,7 @@ from detectors.calls import (
     remember,
     remembered,
     same_outcome_as_last,
+    settles,
 )
 from detectors.effects import reads_as
 from detectors.model import Step, StepKind
@@ -101,6 +102,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How the answer changed since the same call was last made, other than by itself. None: it did not, or is the first."""
     failed: bool = False
     """The step ended in an error, or brought little new and reads as one."""
+    settles: bool = False
+    """The same call, when it was last made, failed, and now did not."""
     found_nothing: bool = False
     """The step brought little new and says that there was nothing to be found."""
     polls: bool = False
@@ -275,6 +278,8 @@ class FeatureState:
         same = identify(call, near, calls) if near is not None else None
         listed = near is not None and same is None and goes_through_things(call, calls, by_agent=False)
         another = near is not None and same is None and is_about_another(call, calls, by_words=listed)
+        call.failed = call.error = step.error is True
+        settled = same is not None and settles(call, calls, brought=False)
         remember(call, calls)
         spoken, self._spoken = self._spoken, None
         return StepFeatures(
@@ -283,7 +288,8 @@ class FeatureState:
             argument_similarity=similarity,
             similar_to=similar.seq if similar else None,
             same_call_as=same,
-            failed=step.error is True,
+            failed=call.failed,
+            settles=settled,
             enumerates=listed,
             another=another,
             arguments=call.arguments,
@@ -322,6 +328,7 @@ class FeatureState:
         novelty = count / total if total else 0.0
         self._learn(tool, shown, brought)
         stale = not first and novelty <= LITTLE_NOVELTY
+        call.failed = call.error = step.error is True
         if not stale and same is None:
             remember(call, calls)
             return StepFeatures(
@@ -333,7 +340,7 @@ class FeatureState:
                 new_words=count,
                 result_words=total,
                 first=first,
-                failed=step.error is True,
+                failed=call.failed,
                 arguments=call.arguments,
                 result=call.result,
             )
@@ -344,6 +351,7 @@ class FeatureState:
         listed = stale and same is None and goes_through_things(call, calls, by_agent=step.kind is _AGENT)
         another = stale and same is None and is_about_another(call, calls, by_words=listed and same_result is not None)
         moved = follow(call, calls) if same is not None else None
+        call.failed = call.failed or (stale and reads_as_failure(result, at_once=another))
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -358,7 +366,8 @@ class FeatureState:
             same_result_as=same_result,
             same_outcome=same is not None and same_outcome_as_last(call, calls),
             moved=moved,
-            failed=step.error is True or (stale and reads_as_failure(result, at_once=another)),
+            failed=call.failed,
+            settles=same is not None and settles(call, calls, brought=not stale),
             found_nothing=nothing,
             polls=stale and same is not None and (call.advanced or reads_as_polling(name, result, total) or only_waits(call)),
             writes=writes,

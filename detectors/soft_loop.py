@@ -149,6 +149,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if features.shape is not None:
             return self._without_content(step, features.shape)
         stale = self._staleness(features)
+        if stale is not None and features.settles:
+            stale -= 1.0  # the failure that it makes up for
         if stale is None:
             if features.result_novelty is None and features.is_call and features.arguments and not features.key.startswith("agent:"):
                 return self._without_results(step, features)
@@ -198,6 +200,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     def _without_results(self, step: Step, features: StepFeatures) -> Answer:
         """Answers as long as most of the latest calls ask nearly what was asked before; whether it was in vain nobody told."""
         config = self.config
+        if self._window is not None:
+            self._remember(self._window, step, features, -1.0 if features.settles else 0.0)  # it may have brought something
         similar = (features.argument_similarity or 0.0) >= config.min_argument_similarity_without_results
         similar = similar and not (features.enumerates or features.another)
         if features.same_call_as is not None and (features.key != self._asked_last or reads_as_polling(step.name or "", "", 0)):

@@ -38,6 +38,20 @@ def test_only_equal_arguments_have_a_similarity_of_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "then", "settled"),
+    [
+        ({"error": True, "result": "busy"}, {"result": "the whole of the report"}, True),
+        ({"error": True, "error_message": "busy"}, {}, True),
+        ({"error": True, "result": "busy"}, {"error": True, "result": "busy"}, False),
+        ({"result": "the report"}, {"result": "the report"}, False),
+    ],
+)
+def test_the_same_call_without_an_error_settles_a_failure(first: dict[str, Any], then: dict[str, Any], settled: bool) -> None:
+    *_, last = observed(tool("open", {"q": "report"}, **first), tool("open", {"q": "report"}, **then))
+    assert last.settles is settled
+
+
+@pytest.mark.parametrize(
     ("answer", "polls"),
     [
         ("Waiting for the rollout of web to finish: none of the new parts answers any of the questions yet, look again", True),
