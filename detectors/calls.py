@@ -31,6 +31,8 @@ _PLACE_WORDS: Final = 6
 _FIGURES: Final = re.compile(r"\d+")
 _PARTS_WORDS: Final = re.compile(r"\w[^\w]*[^\w./\\:@&=#~-][^\w]*\w")
 """Words parted by a blank, or by a sign that patterns have and names have not."""
+_SLEEP: Final = re.compile(r"\s*sleep\s+[\d.]+[smh]?\s*;?\s*$")
+_SLEEPS_FIRST: Final = re.compile(r"\s*sleep\s+[\d.]+[smh]?\s*(?:;|&)")
 _CHUNK: Final = re.compile(r"[^\s\"'`,;()\[\]{}<>=]+")
 _REFERENCE: Final = re.compile(r"\d|\w[./\\@:#_]+\w")
 _NO_WORDS: Final[frozenset[bytes]] = frozenset()
@@ -328,9 +330,16 @@ def _phrase(text: str) -> list[str]:
 
 
 def only_waits(call: Call) -> bool:
-    """Whether all that is asked for is that some time passes."""
+    """Whether all that is asked for is that some time passes: `{"seconds": 60}`, or a command line `sleep 60`."""
     now = _leaves(call)
-    return bool(now) and all(map(reads_as_duration, now or ()))
+    return bool(now) and all(reads_as_duration(key) or _SLEEP.match(value) is not None for key, value in (now or {}).items())
+
+
+def waits_first(call: Call) -> bool:
+    """Whether a command line lets some time pass before it looks: `sleep 10; kubectl get pods`."""
+    return any(_SLEEPS_FIRST.match(value) is not None for value in (_leaves(call) or {}).values()) or (
+        _SLEEPS_FIRST.match(call.arguments) is not None
+    )
 
 
 def is_another_errand(text: str, calls: Sequence[Call]) -> bool:

@@ -92,7 +92,7 @@ class ExactLoop(Detector[ExactLoopConfig]):
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.LLM}
     Config: ClassVar[type[msgspec.Struct]] = ExactLoopConfig
 
-    __slots__ = ("_drawn", "_index", "_open", "_runs", "_shape", "_shape_count", "_shape_since", "_told")
+    __slots__ = ("_drawn", "_index", "_last", "_open", "_runs", "_shape", "_shape_count", "_shape_since", "_told")
 
     def __init__(self, config: ExactLoopConfig) -> None:
         super().__init__(config)
@@ -101,6 +101,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
         self._open: tuple[str, int] | None = None
         self._drawn: tuple[str, int] | None = None
         """The call repeated last whose answer changed."""
+        self._last: tuple[str, int] | None = None
+        """The latest call, by what was called and when it was first made."""
         self._told: tuple[tuple[str, int], bool, bool] | None = None
         self._shape: tuple[Any, ...] | None = None
         self._shape_since = 0
@@ -114,8 +116,11 @@ class ExactLoop(Detector[ExactLoopConfig]):
             if features.unread and self._runs:
                 self._set_back(self._runs, 1.0)
             return self._without_content(step, features, features.key)
-        self._index += 1
         first = features.same_call_as
+        before, self._last = self._last, (features.key, first or step.seq)
+        if features.waits and before != self._last:
+            return None  # what is read between one wait and the next tells whether it is in vain
+        self._index += 1
         if first is None or features.same_result_as is None:
             return self._moved(features, self._runs) if self._runs else None
         identity = (features.key, first)

@@ -31,6 +31,7 @@ from detectors.calls import (
     remembered,
     same_outcome_as_last,
     settles,
+    waits_first,
 )
 from detectors.effects import reads_as
 from detectors.model import Step, StepKind
@@ -108,6 +109,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step brought little new and says that there was nothing to be found."""
     polls: bool = False
     """The step repeats a call, brought little new, and reads as waiting for something."""
+    waits: bool = False
+    """The step repeats a call that lets some time pass and does nothing else."""
     writes: bool = False
     """The step brought little new and its tool's name, or the statement it is given, says that it changes something."""
     asks: bool = False
@@ -271,6 +274,8 @@ class FeatureState:
         """Compares a call of which only the arguments were captured."""
         tool = self._tool(key)
         calls = tool.calls
+        if self._utterances is not None and step.kind is not _AGENT and step.error is not True:
+            self._utterances.news = step.seq
         call = remembered(step.seq, arguments, "")
         call.returned = UNKNOWN
         similarity, similar = most_similar_call(call.arguments, calls) if calls else (None, None)
@@ -328,6 +333,8 @@ class FeatureState:
         novelty = count / total if total else 0.0
         self._learn(tool, shown, brought)
         stale = not first and novelty <= LITTLE_NOVELTY
+        if not stale and self._utterances is not None and step.kind is not _AGENT:
+            self._utterances.news = step.seq
         call.failed = call.error = step.error is True
         if not stale and same is None:
             remember(call, calls)
@@ -352,6 +359,7 @@ class FeatureState:
         another = stale and same is None and is_about_another(call, calls, by_words=listed and same_result is not None)
         moved = follow(call, calls) if same is not None else None
         call.failed = call.failed or (stale and reads_as_failure(result, at_once=another))
+        waits = stale and same is not None and only_waits(call)
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -369,7 +377,8 @@ class FeatureState:
             failed=call.failed,
             settles=same is not None and settles(call, calls, brought=not stale),
             found_nothing=nothing,
-            polls=stale and same is not None and (call.advanced or reads_as_polling(name, result, total) or only_waits(call)),
+            polls=stale and same is not None and (waits or call.advanced or reads_as_polling(name, result, total) or waits_first(call)),
+            waits=waits,
             writes=writes,
             asks=asks,
             enumerates=listed and not (nothing and regroups(call, calls)),

@@ -29,15 +29,17 @@ class Utterance(msgspec.Struct, gc=False):
 class Utterances:
     """The last utterances of each agent's model: `SPEAKERS` × `UTTERANCES` of 2 × `SPEECH_CHARS` characters."""
 
-    __slots__ = ("_spoken", "talking")
+    __slots__ = ("_spoken", "news", "talking")
 
     def __init__(self) -> None:
         self._spoken: dict[str, list[Utterance]] = {}
         self.talking = False
         """A model spoke, and no call came since."""
+        self.news = 0
+        """The latest call that brought something new: to say the same of it as of what came before is not to repeat oneself."""
 
     def said(self, seq: int, agent: str, text: str, asked: str | None) -> tuple[float | None, float | None, int | None, bool]:
-        """Takes in what a model said, and compares it where a model spoke last, too.
+        """Takes in what a model said, and compares it, where a model spoke last, with what was said since there was news.
 
         Returns how like it is to the most similar utterance, how alike the two questions are, the sequence number of that utterance,
         and whether it is the agent's first.
@@ -52,10 +54,11 @@ class Utterances:
         likeness: float | None = None
         answered: float | None = None
         similar: Utterance | None = None
-        if self.talking and before:
-            likeness, place = most_similar(beginning, [each.said for each in reversed(before)])
+        since = [each for each in reversed(before) if each.seq > self.news]
+        if self.talking and since:
+            likeness, place = most_similar(beginning, [each.said for each in since])
             if place >= 0:
-                similar = before[-1 - place]
+                similar = since[place]
                 answered = alike(question, similar.asked) if asked else None
         self.talking, first = True, not before
         before.append(Utterance(seq, beginning, question))
