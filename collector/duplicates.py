@@ -1,8 +1,9 @@
 """Recognises telemetry that was sent before: exporters repeat whole batches when an answer is lost."""
 
 import hashlib
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -13,19 +14,23 @@ from collector.telemetry_data import LogRecord
 _REQUEST_IDS = ("request_id", "gen_ai.response.id", "response_id", "gen_ai.response_id")
 
 
-class RecentKeys:
-    """Remembers at least the last `horizon` keys, by their hashes, in two generations.
+_PARTS: Final = 4
+"""Old generations that make up the horizon."""
 
-    The young one is a set; when it is full it becomes the old one, a sorted array: eight bytes a key in place of some ninety.
+
+class RecentKeys:
+    """Remembers at least the last `horizon` keys, by their hashes, in generations.
+
+    The young one is a set; when it is full it becomes a sorted array: eight bytes a key in place of some ninety.
     """
 
     def __init__(self, horizon: int) -> None:
-        self._horizon = horizon
+        self._size = -(-horizon // _PARTS)
         self._young: set[int] = set()
-        self._old: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        self._old: deque[NDArray[np.int64]] = deque(maxlen=_PARTS)
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self._young) + sum(map(len, self._old))
 
     def add(self, keys: Sequence[Hashable]) -> list[bool]:
         """Takes keys; returns of each whether it is new."""
@@ -41,30 +46,33 @@ class RecentKeys:
         return fresh
 
     def learn(self, keys: Iterable[Hashable]) -> None:
-        """Takes keys of which it does not matter whether they are new, a horizon of them at most."""
-        self._young.update(map(hash, keys))
-        self._age()
+        """Takes keys of which it does not matter whether they are new, a horizon of them at most: the newest first."""
+        values = np.fromiter(map(hash, keys), dtype=np.int64)
+        for first in range(len(values) // self._size * self._size, -1, -self._size):
+            self._young.update(values[first : first + self._size].tolist())
+            self._age()
 
     def discard(self, keys: Iterable[Hashable]) -> None:
         """Forgets keys whose commit failed: their sender will try again."""
         values = list(map(hash, keys))
         self._young.difference_update(values)
         if any(self._in_old(values)):
-            self._old = self._old[~np.isin(self._old, values)]
+            self._old = deque((old[~np.isin(old, values)] for old in self._old), _PARTS)
 
     def _in_old(self, values: Sequence[int]) -> list[bool]:
-        old = self._old
-        if not len(old) or not values:
-            return [False] * len(values)
         wanted = np.array(values, dtype=np.int64)
-        places = np.searchsorted(old, wanted)
-        found: list[bool] = (old[np.minimum(places, len(old) - 1)] == wanted).tolist()
-        return found
+        found = np.zeros(len(values), dtype=np.bool_)
+        for old in self._old:
+            if len(old):
+                places = np.searchsorted(old, wanted)
+                found |= old[np.minimum(places, len(old) - 1)] == wanted
+        return cast("list[bool]", found.tolist())
 
     def _age(self) -> None:
-        if len(self._young) >= self._horizon:
-            self._old = np.fromiter(self._young, dtype=np.int64, count=len(self._young))
-            self._old.sort()
+        if len(self._young) >= self._size:
+            old = np.fromiter(self._young, dtype=np.int64, count=len(self._young))
+            old.sort()
+            self._old.append(old)
             self._young = set()
 
 

@@ -47,7 +47,7 @@ class DuckDBStore:
     `append`, `append_findings`, `expire` and `recover` belong to one thread; every other method is safe from any.
     """
 
-    def __init__(self, path: Path, *, memory_limit: str = "512MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
+    def __init__(self, path: Path, *, memory_limit: str = "192MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
         """Opens or creates `path` and its partitions, which are so large that `max_bytes` is some hundreds of them.
 
         Raises StoreUnavailable where a file cannot be opened.

@@ -13,7 +13,7 @@ def record(**fields: Any) -> LogRecord:
 
 
 @given(st.integers(1, 50), st.lists(st.lists(st.integers(-200, 200), max_size=20), max_size=60))
-def test_at_least_the_horizon_and_little_more_than_twice_as_much_is_remembered(horizon: int, groups: list[list[int]]) -> None:
+def test_at_least_the_horizon_and_little_more_is_remembered(horizon: int, groups: list[list[int]]) -> None:
     recent = RecentKeys(horizon)
     added: list[int] = []
     for keys in groups:
@@ -21,8 +21,16 @@ def test_at_least_the_horizon_and_little_more_than_twice_as_much_is_remembered(h
         for key in fresh:
             assert key not in added[-horizon:]
             added.append(key)
-        assert len(recent) <= 2 * (horizon + 20)
+        assert len(recent) <= horizon * 5 / 4 + 5 * 20
         assert not any(recent.add(fresh))
+
+
+@given(st.integers(1, 50), st.integers(0, 50))
+def test_what_is_learned_counts_from_the_newest_on(horizon: int, more: int) -> None:
+    recent = RecentKeys(horizon)
+    recent.learn(range(horizon))  # 0 is the newest
+    recent.add([f"later {n}" for n in range(min(more, horizon))])
+    assert not any(recent.add(list(range(horizon - min(more, horizon)))))
 
 
 def test_a_key_whose_commit_failed_is_new_again() -> None:
