@@ -50,6 +50,8 @@ class DuckDBStore:
     def __init__(self, path: Path, *, memory_limit: str = "192MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
         """Opens or creates `path` and its partitions, which are so large that `max_bytes` is some hundreds of them.
 
+        `memory_limit` is for a partition that is written (up to some 120 MiB at the default size), another that is compressed for a
+        second or two, and pages of older ones in what is left: they are kept until it is reached. What does not fit goes to a file.
         Raises StoreUnavailable where a file cannot be opened.
         """
         self._path = path
