@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from rapidfuzz import fuzz, process
 
-from detectors.text import canonical, leaves, mask, reads_as_duration, reads_as_measure, tokens
+from detectors.text import BETWEEN, canonical, leaves, mask, reads_as_duration, reads_as_measure, tokens
 
 CALLS: Final = 6
 """Calls remembered of each tool."""
@@ -156,17 +156,18 @@ def identify(call: Call, similar: Call, calls: Sequence[Call]) -> int | None:
             return call.identity
     if call.asked or similar.asked:
         return None  # what is cut off may differ
-    call.canonical = canonical(call.arguments, _leaves(call))
+    call.canonical = canonical(call.arguments, values_of(call))
     for other in calls:
         if other.canonical is None:
-            other.canonical = canonical(other.arguments, _leaves(other))
+            other.canonical = canonical(other.arguments, values_of(other))
         if other.canonical == call.canonical and not other.asked:
             call.identity = other.identity
             return call.identity
     return None
 
 
-def _leaves(call: Call) -> dict[str, str] | None:
+def values_of(call: Call) -> dict[str, str] | None:
+    """The arguments by path; None where they are neither a JSON object nor one short value."""
     if not call.read:
         call.leaves, call.read = leaves(call.arguments), True
         if call.leaves is None and 0 < len(call.arguments) <= _VALUE_CHARS:
@@ -243,12 +244,12 @@ def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
     `{"file": "a.txt"}`, `{"file": "b.txt"}` goes through a list; so does a long text in which a number alone counts on.
     `{"q": "q3 revenue"}`, `{"q": "q3 revenue acme"}` asks the same again in other words.
     """
-    now = _leaves(call)
+    now = values_of(call)
     if not now:
         return False
     compared, counted = False, 0
     used: dict[str, set[str]] = {}
-    alike = [before for other in calls if (before := _leaves(other)) is not None and before.keys() == now.keys()]
+    alike = [before for other in calls if (before := values_of(other)) is not None and before.keys() == now.keys()]
     for before in alike:
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
         if len(changed) == 1 and _counted_on(*changed[0]):
@@ -264,10 +265,15 @@ def goes_through_a_list(call: Call, calls: Sequence[Call]) -> bool:
         changed = [(now[key], before[key]) for key in now if now[key] != before[key]]
         stays = any(now[key] == before[key] and " " in now[key] for key in now)
         if not changed or any(
-            (len(new.split()) > _VALUE_WORDS and not (stays and _is_place(new))) or _reworded(new, old) for new, old in changed
+            (_longest(new) > _VALUE_WORDS and not (stays and _is_place(new))) or _reworded(new, old) for new, old in changed
         ):
             return False
     return compared and any(value not in used[key] for key, value in now.items())
+
+
+def _longest(value: str) -> int:
+    """Words of a value, of the longest member if it is a list."""
+    return len(value.split()) if BETWEEN not in value else max(len(each.split()) for each in value.split(BETWEEN))
 
 
 def is_about_another(call: Call, calls: Sequence[Call], *, by_words: bool) -> bool:
@@ -287,15 +293,15 @@ def is_about_another(call: Call, calls: Sequence[Call], *, by_words: bool) -> bo
 
 def _names_anew(call: Call, calls: Sequence[Call]) -> bool:
     """Whether an argument other than a measure holds what no remembered call had there."""
-    now = _leaves(call) or {}
-    before = [_leaves(other) or {} for other in calls]
+    now = values_of(call) or {}
+    before = [values_of(other) or {} for other in calls]
     return any(not reads_as_measure(key) and all(one.get(key) != value for one in before) for key, value in now.items())
 
 
 def _references(call: Call) -> frozenset[str]:
     """The words of a call that name things: those with a figure, and paths, addresses and other compounds."""
     if call.references is None:
-        flat = _leaves(call)
+        flat = values_of(call)
         text = call.arguments if flat is None else " ".join(value for key, value in flat.items() if not reads_as_measure(key))
         chunks = (chunk.strip(".:!?") for chunk in _CHUNK.findall(text))
         call.references = frozenset(chunk for chunk in chunks if _REFERENCE.search(chunk))
@@ -309,10 +315,10 @@ def regroups(call: Call, calls: Sequence[Call]) -> bool:
     `opening hours`, `store in Ghent`, `hours.*Ghent` goes round in circles. All combinations of kinds and properties are a list, and
     names and paths are no phrases, however they resemble each other.
     """
-    now = _leaves(call)
+    now = values_of(call)
     if not now:
         return False
-    alike = [before for other in calls if (before := _leaves(other)) is not None and before.keys() == now.keys()]
+    alike = [before for other in calls if (before := values_of(other)) is not None and before.keys() == now.keys()]
     changed = [key for key, value in now.items() if any(before[key] != value for before in alike)]
     return bool(changed) and all(_regrouped(now[key], [before[key] for before in alike]) for key in changed)
 
@@ -331,13 +337,13 @@ def _phrase(text: str) -> list[str]:
 
 def only_waits(call: Call) -> bool:
     """Whether all that is asked for is that some time passes: `{"seconds": 60}`, or a command line `sleep 60`."""
-    now = _leaves(call)
+    now = values_of(call)
     return bool(now) and all(reads_as_duration(key) or _SLEEP.match(value) is not None for key, value in (now or {}).items())
 
 
 def waits_first(call: Call) -> bool:
     """Whether a command line lets some time pass before it looks: `sleep 10; kubectl get pods`."""
-    return any(_SLEEPS_FIRST.match(value) is not None for value in (_leaves(call) or {}).values()) or (
+    return any(_SLEEPS_FIRST.match(value) is not None for value in (values_of(call) or {}).values()) or (
         _SLEEPS_FIRST.match(call.arguments) is not None
     )
 
@@ -376,5 +382,7 @@ def _is_place(value: str) -> bool:
 
 def _reworded(new: str, old: str) -> bool:
     """Whether two values of several words have most of them in common."""
+    if BETWEEN in new or BETWEEN in old:
+        return False  # some things and some others
     ours, theirs = frozenset(new.lower().split()), frozenset(old.lower().split())
     return len(ours) > 1 and len(ours & theirs) * 5 >= len(ours | theirs) * 3

@@ -126,6 +126,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
         identity = (features.key, first)
         if self._runs is None:
             self._runs = {}
+        if features.changed:
+            self._set_back({other: run for other, run in self._runs.items() if other != identity}, 1.0)
         run = self._runs.get(identity)
         if run is None or self._index - run.last_index > self.config.gap_calls:
             run = self._begin(self._runs, identity, first)
@@ -163,7 +165,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
             identity = (features.key or "", features.same_call_as)
             if runs.pop(identity, None) is not None:
                 self._drawn = identity
-        brought = 1.0 if features.acted or (features.writes and features.argument_news) else min(1.0, 2 * (features.result_novelty or 0.0))
+        did = features.acted or features.wrote or (features.writes and features.argument_news)
+        brought = 1.0 if did or features.changed else min(1.0, 2 * (features.result_novelty or 0.0))
         if brought > 0.2:
             self._set_back(runs, brought)
         if self._open is None:

@@ -35,21 +35,20 @@ from detectors.calls import (
 )
 from detectors.effects import reads_as
 from detectors.model import Step, StepKind
-from detectors.progress import Moved, follow
+from detectors.novelty import count_new
+from detectors.progress import Moved, follow, is_unsteady
+from detectors.receipts import RECEIPT_AT_MOST, RECEIPT_WORDS, is_receipt
 from detectors.structure import Shape, Shapes, shapes
-from detectors.text import mask, reads_as_failure, reads_as_nothing_found, reads_as_polling, tokens
+from detectors.text import reads_as_failure, reads_as_left_out, reads_as_nothing_found, reads_as_polling, signs, tokens
 from detectors.utterances import Utterances
+from detectors.wording import is_reordered, is_worded_anew
 
 SAME_SIMILARITY: Final = 0.2
 """Similarity from which it is worth finding out whether two calls are the same but for their form."""
-ECHO_WORDS: Final = 24
-"""Words up to which a result is searched for echoes of the arguments, however new it looks."""
 RESULT_CHARS: Final = 2048
 """Characters of the result that are compared, half from the beginning and half from the end."""
 LITTLE_NOVELTY: Final = 0.25
 """Share of unseen words up to which a result is looked at more closely."""
-RECEIPT_WORDS: Final = 4
-"""Words up to which a result only acknowledges, whatever was called: more words may tell why nothing came of it."""
 TOOLS: Final = 16
 """Tools remembered, the least recently called forgotten first."""
 WORDS: Final = 600
@@ -97,10 +96,14 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     llm steps, likeness of what was asked to what the most similar utterance answered."""
     same_result_as: int | None = None
     """Sequence number of the remembered call that returned the same, volatile parts aside."""
+    varied: bool = False
+    """The tool returned something else the last time, whatever it was called with."""
     same_outcome: bool = False
     """The same call, when it was last made, returned the same."""
     moved: Moved | None = None
     """How the answer changed since the same call was last made, other than by itself. None: it did not, or is the first."""
+    unsteady: bool = False
+    """What the same call returned changed at least twice of late: it may be a reading, or a draw."""
     failed: bool = False
     """The step ended in an error, or brought little new and reads as one."""
     settles: bool = False
@@ -113,6 +116,10 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step repeats a call that lets some time pass and does nothing else."""
     writes: bool = False
     """The step brought little new and its tool's name, or the statement it is given, says that it changes something."""
+    wrote: bool = False
+    """It writes, was not made before, and does not read as failed: something was changed, if only to a value that was there before."""
+    receipt: bool = False
+    """All that came back may be that something was done. Told where nothing new came back."""
     asks: bool = False
     """The step brought little new and its tool's name says that it looks something up."""
     enumerates: bool = False
@@ -133,9 +140,14 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first characters of the result, to quote."""
 
     @property
+    def changed(self) -> bool:
+        """Whether the same call was made before, and its answer as a whole is another than last time, other than by itself."""
+        return self.moved is not None and not self.same_outcome
+
+    @property
     def acted(self) -> bool:
         """Whether the step may have changed something: it asked for something else than before, and was acknowledged."""
-        if self.argument_news == 0 or self.failed or self.asks or self.found_nothing:
+        if self.argument_news == 0 or self.failed or self.asks or (self.found_nothing and self.result_words):
             return False
         return self.writes or self.another or self.result_words <= RECEIPT_WORDS
 
@@ -193,7 +205,7 @@ class FeatureState:
             result = step.error_message
         elif step.output_bytes == 0 or (self._results_seen and kind is not _AGENT and step.output_bytes is None):
             result = ""  # senders leave an empty attribute out: where results are captured, a missing one is empty
-        if result is None:
+        if result is None or (result and reads_as_left_out(result)):
             return self._begun(step, key, arguments or "")
         return self._called(step, key, arguments, result)
 
@@ -299,7 +311,7 @@ class FeatureState:
             another=another,
             arguments=call.arguments,
             tokens_spoken=spoken,
-            unread=bool(step.output_bytes),
+            unread=bool(step.output_bytes or step.result or step.output_text),
         )
 
     def _called(self, step: Step, key: str, arguments: str | None, result: str) -> StepFeatures:
@@ -314,22 +326,8 @@ class FeatureState:
                 same = identify(call, similar, calls)
         first = not tool.results
         shown = clip(result, RESULT_CHARS)
-        brought = tokens(shown) if shown else _NO_WORDS
-        total = len(brought)
-        young, old = tool.words(), tool.old
-        known = brought & young if young else _NO_WORDS
-        if old:
-            known |= brought & old
-        count = total - len(known)
-        if count and (count * 2 < total or total <= ECHO_WORDS):
-            new = brought - known
-            if arguments:
-                new -= tokens(call.arguments)
-            if new and not first and len(new) * 2 < total:
-                unmasked = tokens(mask(shown))
-                new &= unmasked
-                total = len(unmasked)
-            count = len(new)
+        brought = tokens(shown) or signs(shown)
+        count, total = count_new(tool, brought, shown, call.arguments if arguments else "")
         novelty = count / total if total else 0.0
         self._learn(tool, shown, brought)
         stale = not first and novelty <= LITTLE_NOVELTY
@@ -358,6 +356,9 @@ class FeatureState:
         listed = stale and same is None and goes_through_things(call, calls, by_agent=step.kind is _AGENT)
         another = stale and same is None and is_about_another(call, calls, by_words=listed and same_result is not None)
         moved = follow(call, calls) if same is not None else None
+        if stale and same is None and not (another or asks or nothing) and step.kind is not _AGENT and total <= RECEIPT_AT_MOST:
+            another = is_worded_anew(call, calls)
+        receipt = is_receipt(result, total)
         call.failed = call.failed or (stale and reads_as_failure(result, at_once=another))
         waits = stale and same is not None and only_waits(call)
         found = StepFeatures(
@@ -372,8 +373,10 @@ class FeatureState:
             first=first,
             result_similarity=shared,
             same_result_as=same_result,
+            varied=bool(calls) and same_result != calls[-1].seq,
             same_outcome=same is not None and same_outcome_as_last(call, calls),
             moved=moved,
+            unsteady=same is not None and is_unsteady(call, calls),
             failed=call.failed,
             settles=same is not None and settles(call, calls, brought=not stale),
             found_nothing=nothing,
@@ -384,6 +387,12 @@ class FeatureState:
             enumerates=listed and not (nothing and regroups(call, calls)),
             another=another,
             argument_news=news(call, calls) if stale and same is None else 0,
+            wrote=stale
+            and same is None
+            and not (call.failed or nothing)
+            and (receipt if writes else total <= RECEIPT_WORDS and not asks)
+            and not is_reordered(call, calls),
+            receipt=receipt,
             arguments=call.arguments,
             result=call.result,
         )

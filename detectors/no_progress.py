@@ -1,5 +1,6 @@
 """Busy, and nothing changes."""
 
+import re
 from collections import Counter, deque
 from typing import Annotated, ClassVar, Final
 
@@ -9,11 +10,12 @@ from msgspec import Meta
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import Severity, Step, StepKind
-from detectors.text import quote
+from detectors.text import mask, quote
 
 _QUOTE: Final = 100
 _ALIKE: Final = 0.85
 """Share of common words from which two results are the same."""
+_FIGURES: Final = re.compile(r"\d+")
 _CALLS: Final = 8
 """Calls kept as proof."""
 
@@ -81,7 +83,9 @@ class NoProgress(Detector[NoProgressConfig]):
     def observe(self, step: Step, features: StepFeatures, context: Context) -> Answer:
         """Counts a step that changed nothing, and answers from the fifth on."""
         novelty = features.result_novelty
-        if not features.unread and (novelty is None or features.polls or step.name in context.polling_tools or self._lists(features)):
+        if not features.unread and (novelty is None or features.polls or step.name in context.polling_tools):
+            return None
+        if novelty is not None and self._lists(features) and not (features.acted or features.wrote):
             return None
         if novelty is None or self._changed(features, novelty):
             self._still = 0
@@ -108,12 +112,12 @@ class NoProgress(Detector[NoProgressConfig]):
     def _lists(self, features: StepFeatures) -> bool:
         """Whether the call goes through a list and its result may well be alike for each item."""
         short = features.result_words <= self.config.acknowledgement_words
-        if features.another and not (short or features.asks or features.writes or features.failed or features.found_nothing):
+        if features.another and not (short or features.writes or features.failed or features.found_nothing):
             return True
         return features.enumerates and (short or (features.result_similarity or 0.0) < _ALIKE)
 
     def _changed(self, features: StepFeatures, novelty: float) -> bool:
-        if features.first:
+        if features.first or features.acted or features.wrote:
             return True
         acknowledged = features.writes or features.result_words <= self.config.acknowledgement_words
         if acknowledged and features.argument_news and not features.failed and not features.asks:
@@ -122,7 +126,15 @@ class NoProgress(Detector[NoProgressConfig]):
             short = features.result_words <= self.config.acknowledgement_words
             return not features.same_outcome and (short or features.new_words > 0)  # a counter, a status, another test that fails
         config = self.config
+        if features.same_result_as is None and self._reads(features):
+            return True
         return novelty > config.max_novelty or features.new_words > config.max_new_words
+
+    def _reads(self, features: StepFeatures) -> bool:
+        """Whether the result holds other figures than those of the tool that are kept as proof: a reading, or a score, in known words."""
+        now = _figures(features)
+        known = [_figures(other) for _, other in self._calls or () if other.key == features.key]
+        return bool(now and known) and now not in known
 
     def _signal(self, calls: deque[tuple[int, StepFeatures]], *, critical: bool) -> Signal:
         config = self.config
@@ -148,3 +160,7 @@ class NoProgress(Detector[NoProgressConfig]):
             threshold={"critical_steps": float(config.critical_steps)} if critical else {"warn_steps": float(config.warn_steps)},
             first_step_seq=self._since,
         )
+
+
+def _figures(features: StepFeatures) -> list[str]:
+    return sorted(_FIGURES.findall(mask(features.result)))

@@ -1,20 +1,19 @@
 """Agents, or tools, that hand the same thing round."""
 
-import re
 from collections import deque
-from functools import lru_cache
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
 
+from detectors.answering import Reports, acknowledges
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.speech import is_figure, substance
 from detectors.structure import SEQS, SIZES, Round, Shape
-from detectors.text import quote
+from detectors.text import hands_over, quote
 
 _LLM: Final = StepKind.LLM
 _TOOL: Final = StepKind.TOOL
@@ -33,9 +32,6 @@ _ALONE: Final = 3
 """Moves kept as proof."""
 _SOME_NOVELTY: Final = 0.25
 """Share of unseen words from which a tool's result brought something."""
-_HANDS_OVER: Final = re.compile(
-    r"(?:^|[^a-z])(?:transfer|hand_?off|hand_?over|delegate|route|escalate|forward|ask)_?(?:back_?)?(?:to)?(?:[^a-z]|$)"
-)
 
 
 class PingPongConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,7 +119,7 @@ class PingPong(Detector[PingPongConfig]):
     memory_steps: ClassVar[int] = 128
 
     __slots__ = (
-        *("_answers", "_handed_in_words", "_idle", "_moves", "_old", "_parties", "_talk_told", "_young"),
+        *("_answers", "_handed_in_words", "_idle", "_moves", "_old", "_parties", "_reports", "_talk_told", "_young"),
         *("_bare", "_bare_told", "_round"),
     )
 
@@ -133,6 +129,7 @@ class PingPong(Detector[PingPongConfig]):
         """What each party has been asked, once there are two."""
         self._answers: tuple[frozenset[str], ...] = ()
         """The last two."""
+        self._reports: Reports | None = None
         self._handed_in_words = False
         self._young: set[str] | None = None
         self._old: set[str] | None = None
@@ -153,7 +150,7 @@ class PingPong(Detector[PingPongConfig]):
         if kind is _TOOL or kind is _RETRIEVAL:
             if features.key is None or step.name in context.polling_tools:
                 return None
-            if step.name is None or not _hands_over(step.name):
+            if step.name is None or not hands_over(step.name):
                 return self._tool(step, features)
         return self._handed(step, features)
 
@@ -198,7 +195,10 @@ class PingPong(Detector[PingPongConfig]):
         if self._old:
             news -= self._old
         self._hear(answer)
-        idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=any(map(is_figure, news)))
+        if self._reports is None:
+            self._reports = Reports()
+        told = self._reports.observe(answer - ask) or any(map(is_figure, news))
+        idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=told)
         if len(self._moves) >= _ALONE and all(move.party == party for move in islice(reversed(self._moves), _ALONE)):
             idle = 0.0  # one who talks to itself is no exchange
         if idle and features.failed:
@@ -309,10 +309,12 @@ class PingPong(Detector[PingPongConfig]):
         if ring is None:
             ring = self._round = Round([], [])
         if novelty > _SOME_NOVELTY or features.first or not _stale(features):
-            if novelty > _SOME_NOVELTY or features.argument_news:
+            if novelty > _SOME_NOVELTY or features.argument_news or features.wrote:
                 self._work()
             return CLEAR if ring.begin(features.key or "", step.seq) else None
         length = ring.add(features.key or "", step.seq)
+        ring.acknowledged = (ring.acknowledged if length > 1 else 0) + (length > 0 and acknowledges(features))
+        length -= ring.acknowledged
         if length < max(self.config.critical_tool_calls, ring.period) or ring.period < 2:
             return None
         halt = length >= self.config.halt_tool_calls
@@ -374,18 +376,18 @@ class PingPong(Detector[PingPongConfig]):
         )
 
 
-@lru_cache(maxsize=4096)
-def _hands_over(tool: str) -> bool:
-    """Whether the tool's name says that it passes work to another agent."""
-    return _HANDS_OVER.search(tool.lower()) is not None
-
-
 def _stale(features: StepFeatures) -> bool:
     """Whether a tool call brought nothing, for no reason that shows."""
-    if features.first or (features.result_novelty or 0.0) > 0.15 or features.enumerates or (features.writes and features.argument_news):
+    if (
+        features.first
+        or (features.result_novelty or 0.0) > 0.15
+        or features.enumerates
+        or features.wrote
+        or (features.writes and features.argument_news)
+    ):
         return False
     if features.same_call_as is not None:
-        return features.same_outcome
+        return features.same_outcome and not features.unsteady
     return features.same_result_as is not None and not features.argument_news
 
 

@@ -7,6 +7,7 @@ duration, or is an id moves by itself and says nothing.
 import enum
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from detectors.calls import UNKNOWN, Call
@@ -106,6 +107,14 @@ def follow(call: Call, calls: Sequence[Call]) -> Moved | None:
         return Moved.FIGURES
     call.advanced = True
     return Moved.ONWARD
+
+
+def is_unsteady(call: Call, calls: Sequence[Call]) -> bool:
+    """Whether what the same call returned changed at least twice of late, other than by itself."""
+    answers = [each for each in (*calls, call) if each.identity == call.identity and each.returned != UNKNOWN]
+    if len(answers) < 3:
+        return False
+    return sum(one.result != other.result and _read(one)[:2] != _read(other)[:2] for one, other in pairwise(answers)) > 1
 
 
 def _read(call: Call) -> Reading:

@@ -6,12 +6,16 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 from msgspec import Meta
 
+from detectors.answering import Answering, Reports
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.features import StepFeatures
-from detectors.model import EvidenceLevel, Severity, Step
+from detectors.model import Severity, Step
 from detectors.progress import Moved
-from detectors.structure import SIZES, Shape
+from detectors.receipts import RECEIPT_AT_MOST, RECEIPT_WORDS
+from detectors.speech import substance
+from detectors.structure import Shape
 from detectors.text import quote, reads_as_failure, reads_as_polling
+from detectors.uncaptured import asked_nearly_the_same, one_tool_over_and_over
 
 _ONWARD: Final = Moved.ONWARD
 _FIGURES: Final = Moved.FIGURES
@@ -114,8 +118,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
     memory_steps: ClassVar[int] = 64
 
     __slots__ = (
-        *("_asked_last", "_drawn", "_moved", "_resembling", "_speaking", "_sum", "_sure", "_told", "_unbroken", "_untold"),
-        *("_window", "_work"),
+        *("_answering", "_asked_last", "_drawn", "_moved", "_reports", "_resembling", "_speaking", "_sum", "_sure", "_told"),
+        *("_unbroken", "_untold", "_window", "_work"),
     )
 
     def __init__(self, config: SoftLoopConfig) -> None:
@@ -127,6 +131,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         self._asked_last: str | None = None
         self._drawn: tuple[str | None, int | None] = (None, None)
         """What was called whose answer to the same call changed, and changed back."""
+        self._answering = Answering()
+        self._reports: Reports | None = None
         self._resembling = 0
         """A bit for each of the last `window_calls` calls without a known result: whether it resembled an earlier one."""
         self._sum = 0.0
@@ -152,6 +158,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if stale is not None and features.settles:
             stale -= 1.0  # the failure that it makes up for
         if stale is None:
+            if features.changed:
+                self._moved, self._unbroken, self._sure = step.seq, 0, 0
             if features.result_novelty is None and features.is_call and features.arguments and not features.key.startswith("agent:"):
                 return self._without_results(step, features)
             return None
@@ -185,17 +193,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if self._told is not None:
             return None
         self._told = (False, False)
-        tool = quote(step.name or "a tool", 60)
-        how = f"{shape.sizes_repeated} of the last {SIZES} results as large as earlier ones" if sized else "sizes are not known"
-        return Signal(
-            severity=Severity.WARNING,
-            score=min(1.0, shape.in_a_row / (4 * limit)),
-            summary=f"{tool} was called {shape.in_a_row} times in a row; content is not captured, {how}.",
-            evidence={"call": tool, "calls_in_a_row": shape.in_a_row, "sizes_repeated": shape.sizes_repeated, "seq": step.seq},
-            threshold={("warn_calls_of_equal_sizes" if sized else "warn_calls_without_content"): float(limit)},
-            first_step_seq=shape.row_since,
-            evidence_level=EvidenceLevel.STRUCTURE,
-        )
+        return one_tool_over_and_over(step, shape, limit)
 
     def _without_results(self, step: Step, features: StepFeatures) -> Answer:
         """Answers as long as most of the latest calls ask nearly what was asked before; whether it was in vain nobody told."""
@@ -217,21 +215,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if self._told is not None:
             return None
         self._told = (False, False)
-        return Signal(
-            severity=Severity.WARNING,
-            score=min(1.0, count / (2 * config.warn_calls_without_results)),
-            summary=f"{count} of the last {config.window_calls} calls ask nearly what was asked before, the latest of "
-            f"{quote(step.name or 'a tool', 60)}; results are not captured.",
-            evidence={
-                "resembling_calls": count,
-                "call": quote(features.key or "", _QUOTE),
-                "arguments": quote(features.arguments, _QUOTE),
-                "resembles_seq": features.similar_to,
-                "argument_similarity": round(features.argument_similarity or 0.0, 2),
-            },
-            threshold={"warn_calls_without_results": float(config.warn_calls_without_results)},
-            first_step_seq=features.similar_to or step.seq,
-        )
+        return asked_nearly_the_same(step, features, count, config.window_calls, config.warn_calls_without_results)
 
     def _tell(self) -> Answer:
         """Signals a change of level at once, an unchanged one now and then: proof is dear to put together."""
@@ -248,13 +232,14 @@ class SoftLoop(Detector[SoftLoopConfig]):
         window.append((step.seq, stale, features))
         if stale < 0 or self._may_have_changed(features):
             self._moved = step.seq
-        done = step.error is not True and features.writes and features.argument_news > 0  # or so it may be, whatever it reads like
-        sure = stale > 0 and ((features.failed and not done) or not features.is_call or self._asked_before(features))
+        told = step.error is True  # what only reads like a failure may be something done, or a report
+        done = features.wrote or features.changed or (features.writes and features.argument_news > 0)
+        sure = stale > 0 and ((features.failed and (told or not done)) or self._asked_before(features))
         sure = sure and (step.error is True or not features.another)  # other things may all be answered alike
         self._sure = (self._sure << 1 | sure) & ((1 << self.config.halt_window_calls) - 1)
         if sure:
             self._unbroken += 1
-        elif stale <= 0:
+        elif stale <= 0 or features.changed or features.varied:
             self._unbroken = 0
         if stale > 0 or self._sum > 0:
             total = 0.0
@@ -287,7 +272,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
             if features.found_nothing and similar and not features.enumerates and novelty <= config.max_novelty:
                 return config.doubt
             if an_agent and same_call and novelty <= config.max_answer_novelty:
-                return config.doubt
+                return 0.0 if self._tells(features) else config.doubt
             return -0.25 if novelty > (config.max_novelty if same_call else 0.5) else 0.0
         if same_call:
             if same_result and not features.same_outcome:
@@ -297,11 +282,15 @@ class SoftLoop(Detector[SoftLoopConfig]):
             if moved and novelty >= _SHOWS:
                 self._moved = 0
                 return 0.0  # something was done, and it shows
+            if features.changed:
+                return config.other_weight  # the answer as a whole is another, if in words that were all heard before
             if features.failed:
                 return config.doubt
-            if self._drawn == (features.key, features.same_call_as):
+            if features.unsteady or self._drawn == (features.key, features.same_call_as):
                 return None  # a draw is for `exact_loop`, too
             self._moved = 0
+            if moved and (features.receipt if features.writes else features.result_words <= RECEIPT_WORDS):
+                return 0.0  # an acknowledgement says no more; what came of it shows elsewhere
             return config.moved_weight if moved else 1.0  # a check made again after something was done
         short = features.result_words <= config.acknowledgement_words
         if features.failed:
@@ -310,10 +299,13 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return 0.0
         if features.acted or (features.writes and features.argument_news):
             return -0.25
-        if features.writes and self._worked_since(features):
-            return 0.0  # known words in a new order, after other work: a plan brought up to date
+        if features.wrote or (features.writes and self._worked_since(features)):
+            return 0.0  # a value that was there before, known words in a new order: a plan brought up to date
         if features.found_nothing and features.result_words:
             return 1.0
+        answers = self._answering.observe(features, config.window_calls)
+        if answers and features.result_words <= RECEIPT_AT_MOST and not (an_agent or features.asks):
+            return config.other_weight
         if features.another:
             return 0.0 if short or not features.asks else config.other_weight
         if not same_result and features.asks and similar and not short and not features.new_words and not features.enumerates:
@@ -322,16 +314,31 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return 0.0
         return 1.0 if similar else config.doubt
 
+    def _tells(self, features: StepFeatures) -> bool:
+        """Whether an agent that was asked the same again reports something else."""
+        if self._reports is None:
+            self._reports = Reports()
+        return self._reports.observe(substance(features.result))
+
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
         if features.same_call_as is not None:
-            if features.moved is not None and (features.key or "").startswith("tool:"):
-                return False  # the answer changed; an agent's, or a model's, does so with every word that it chooses
-            return features.key != self._drawn[0]  # answers that come and go are a draw, however often one comes
+            return not features.changed and features.key != self._drawn[0]  # answers that come and go are a draw, however often one comes
+        if not features.is_call:
+            return features.result_similarity is not None  # what was asked is not known: it may have been something else
+        if features.same_result_as is None and (features.result_similarity or 0.0) < 1.0:
+            return False
+        if features.varied or (features.key == self._answering.key and not features.asks):
+            return False
         return (features.argument_similarity or 0.0) >= self.config.min_argument_similarity
 
     def _may_have_changed(self, features: StepFeatures) -> bool:
-        return features.acted or (features.same_call_as is None and (features.result_novelty or 0.0) > self.config.max_novelty)
+        return (
+            features.acted
+            or features.wrote
+            or features.changed
+            or (features.same_call_as is None and (features.result_novelty or 0.0) > self.config.max_novelty)
+        )
 
     def _worked_since(self, features: StepFeatures) -> bool:
         """Whether another tool brought or changed something since the most similar call."""
@@ -353,7 +360,10 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return None
         if features.result_similarity is not None and features.result_similarity < self.config.min_result_similarity:
             return None  # the same answer to another question, as in sorting or grading
-        return self.config.doubt if (features.argument_similarity or 0.0) >= self.config.min_speech_similarity else None
+        if (features.argument_similarity or 0.0) < self.config.min_speech_similarity:
+            self._sure, self._unbroken = 0, 0  # something else was said between
+            return None
+        return self.config.doubt
 
     def _signal(self, *, critical: bool, halt: bool) -> Signal:
         config = self.config

@@ -26,6 +26,8 @@ class Round(msgspec.Struct, gc=False):
     since: int = 0
     period: int = 0
     told: bool | None = None
+    acknowledged: int = 0
+    """Calls of the rounds, the first time through not included, that were only acknowledged."""
 
     def members(self) -> list[str]:
         """The distinct names of the round, in order."""

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+BETWEEN: Final = "\x1f"
+"""Parts the members of a list: the unit separator of ASCII, which texts do not hold."""
 _NAMES: Final = 4096
 """Names of tools whose reading is remembered, over all sessions."""
 _TEXTS: Final = 4096
@@ -15,6 +17,9 @@ _WORD_BYTES: Final = bytes(
     byte + 32 if 65 <= byte <= 90 else byte if 48 <= byte <= 57 or 97 <= byte <= 122 or byte == 95 else 32 for byte in range(256)
 )
 _WORDS_ANY_SCRIPT: Final = re.compile(r"[a-z0-9_]+|[^\x00-\x7f]{1,2}")
+
+_PUNCTUATION: Final = frozenset(" \t\r\n[](){}\"'.,:;")
+"""Signs that say nothing where there is nothing else."""
 
 _MOMENTS: Final = r"""
       \b\d{4}-\d\d-\d\d[t ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:z|[+-]\d\d:?\d\d)?     # time stamp, RFC 3339
@@ -44,9 +49,9 @@ _DIGITS_ALIKE: Final = bytes(ord("0") if 48 <= byte <= 57 else ord(" ") if chr(b
 _SIGNS: Final = (b"0:00", b"0x", *(b"0" + space + unit for space in (b"", b" ") for unit in (b"m", b"s", b"u", b"n")))
 """With `_DIGITS_ALIKE`: what a time, an address or a duration cannot do without."""
 _FAILURE: Final = re.compile(
-    r"(?<!\b0 )(?<!\bno )\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|refused|forbidden|unauthorized|"
-    r"timeout|timed[ _]out|unable|unknown|unrecognized|unexpected|illegal|not allowed|cannot|can't|could not|couldn't|no such|"
-    r"command not found|does(?:n't| not) exist|\w+(?:error|exception))\b"
+    r"(?<!\b0 )(?<!\bno )(?<!\bwithout )(?<!\bwithout any )\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|"
+    r"denied|refused|forbidden|unauthorized|timeout|timed[ _]out|unable|unknown|unrecognized|unexpected|illegal|not allowed|"
+    r"cannot|can't|could not|couldn't|no such|command not found|does(?:n't| not) exist|\w+(?:error|exception))\b"
     r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"  # but not `"isError": false`, `"error": null`
 )
 _FAILURE_FIRST: Final = re.compile(
@@ -56,8 +61,16 @@ _FAILURE_FIRST: Final = re.compile(
 """Within the first two words."""
 _NOTHING_FOUND: Final = re.compile(
     r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
-    r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|^\W*$|^(?:none|null|false)$"
+    r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|"
+    r"^[\s\[\](){}\"'.,;:]*(?:([^\w\s])\1*)?[\s\[\](){}\"'.,;:]*$|^(?:none|null|false)$"
 )
+_LEFT_OUT: Final = re.compile(
+    r"\W*(?:(?:the|an?|this|tool|file|inline|base64|png|jpe?g|result|output|content|text|data) ?){0,3}"
+    r"(?:image|images|screenshot|screen shot|picture|photo|audio|video|binary|binary data|blob|attachment|redacted|omitted|masked|hidden|"
+    r"filtered|scrubbed|truncated|not captured|not recorded)(?: (?:data|content|bytes|file|output|omitted|redacted|attached|here))*\W*$"
+)
+"""All that a result says is that it was no text, or was left out."""
+_LEFT_OUT_CHARS: Final = 60
 _POLL: Final = re.compile(
     r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health(?:z|_?check)?|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)"
 )
@@ -71,9 +84,18 @@ _MEASURE: Final = re.compile(
 """In the name of an argument: it says where in a list, how much or how long, not what."""
 _DURATION: Final = re.compile(r"(?:^|[^a-z])(?:seconds?|secs?|minutes?|ms|millis(?:econds)?|duration|delay|wait|sleep)(?:[^a-z]|$)")
 _ASK: Final = re.compile(r"(?:^|[^a-z])(?:search|find|query|lookup|look|get|fetch|list|read|browse|retrieve|check|ask|sql)(?:[^a-z]|$)")
+_PERSON: Final = re.compile(
+    r"(?:^|[^a-z])(?:ask|tell|prompt|question|confirm|notify|reply|talk|message)_?(?:with|to|the)?_?(?:end_?)?"
+    r"(?:user|human|person|customer|client)s?(?:[^a-z]|$)"
+)
+"""In the name of a tool: it turns to somebody who answers when they like, and who can end it."""
+_HANDS_OVER: Final = re.compile(
+    r"(?:^|[^a-z])(?:transfer|hand_?off|hand_?over|delegate|route|escalate|forward|ask)_?(?:back_?)?(?:to)?(?:[^a-z]|$)"
+)
 _WRITE: Final = re.compile(
     r"(?:^|[^a-z])(?:write|create|insert|update|add|append|edit|replace|patch|set|save|put|post|send|upload|delete|remove|move|"
-    r"rename|copy|resize|convert|import|commit|submit|publish|mkdir|touch|modify|store|record|log|book|cancel|return|exchange)(?:[^a-z]|$)"
+    r"rename|copy|resize|convert|import|generate|render|draw|place|buy|pay|invite|deploy|assign|schedule|register|commit|submit|publish|mkdir|"
+    r"touch|modify|store|record|log|book|cancel|return|exchange)(?:[^a-z]|$)"
 )
 
 
@@ -99,6 +121,15 @@ def tokens(text: str) -> frozenset[bytes]:
     if text.isascii():
         return frozenset(text.encode().translate(_WORD_BYTES).split())
     return frozenset(word.encode(errors="surrogatepass") for word in _WORDS_ANY_SCRIPT.findall(text.lower()))
+
+
+def signs(text: str) -> frozenset[bytes]:
+    """A text without words as one word, if it holds different signs: a board or a bar says what it says as a whole.
+
+    >>> signs("#..@"), signs("[]"), signs("=====")
+    (frozenset({b'#..@'}), frozenset(), frozenset())
+    """
+    return frozenset((text.strip().encode(errors="surrogatepass"),)) if len(set(text) - _PUNCTUATION) > 1 else frozenset()
 
 
 def mask(text: str) -> str:
@@ -152,6 +183,15 @@ def reads_as_nothing_found(text: str) -> bool:
     return _finds_nothing(text[:240])
 
 
+def reads_as_left_out(text: str) -> bool:
+    """Whether a text only stands for what is no text, or was left out of the telemetry: each time it may be something else.
+
+    >>> reads_as_left_out("[image]"), reads_as_left_out("<redacted>"), reads_as_left_out("The image was redacted as told.")
+    (True, True, False)
+    """
+    return len(text) <= _LEFT_OUT_CHARS and _LEFT_OUT.match(text.lower()) is not None
+
+
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
     """Whether the tool's name, or its result, says that something is being waited for: of at most 12 words, or of 40 that begin so."""
     if _polls(tool):
@@ -168,7 +208,23 @@ def reads_as_write(tool: str) -> bool:
 @lru_cache(maxsize=_NAMES)
 def reads_as_question(tool: str) -> bool:
     """Whether the tool's name says that it looks something up: more than an acknowledgement is then to be expected."""
-    return _ASK.search(snake(tool)) is not None
+    return _ASK.search(snake(tool)) is not None and not turns_to_a_person(tool)
+
+
+@lru_cache(maxsize=_NAMES)
+def turns_to_a_person(tool: str) -> bool:
+    """Whether the tool's name says that it asks or tells a person: yes or no is then an answer, and the person can end it.
+
+    >>> turns_to_a_person("ask_user"), turns_to_a_person("ask_expert_agent"), turns_to_a_person("get_user")
+    (True, False, False)
+    """
+    return _PERSON.search(snake(tool)) is not None
+
+
+@lru_cache(maxsize=_NAMES)
+def hands_over(tool: str) -> bool:
+    """Whether the tool's name says that it passes work to another agent."""
+    return _HANDS_OVER.search(tool.lower()) is not None and not turns_to_a_person(tool)
 
 
 @lru_cache(maxsize=_NAMES)
@@ -214,10 +270,12 @@ def quote(text: str, limit: int) -> str:
 
 
 def leaves(text: str) -> dict[str, str] | None:
-    """Flattens a JSON object to path → value as text, two levels deep. None where `text` is no JSON object.
+    r"""Flattens a JSON object to path → value as text, two levels deep. None where `text` is no JSON object.
 
-    >>> leaves('{"row": {"id": 7}, "tags": ["a"]}')
-    {'row.id': '7', 'tags': "['a']"}
+    The members of a list stand one after the other, parted by `BETWEEN`; of an object deeper down only the values.
+
+    >>> leaves('{"row": {"id": 7}, "tags": ["a", "b"]}')
+    {'row.id': '7', 'tags': 'a\x1fb'}
     """
     try:
         document = msgspec.json.decode(text)
@@ -267,4 +325,8 @@ def _mask_moments(text: str) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return BETWEEN.join(map(_text, value))
+    if isinstance(value, dict):
+        return " ".join(map(_text, value.values()))
     return value if isinstance(value, str) else str(value)
