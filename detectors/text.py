@@ -279,10 +279,12 @@ def leaves(text: str) -> dict[str, str] | None:
     """
     try:
         document = msgspec.json.decode(text)
+        return _flat(document) if isinstance(document, dict) else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-    if not isinstance(document, dict):
-        return None
+
+
+def _flat(document: dict[str, Any]) -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in document.items():
         if isinstance(value, dict):

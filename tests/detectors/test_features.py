@@ -316,5 +316,6 @@ def test_masking_keeps_what_counts() -> None:
 def test_text_helpers_are_total() -> None:
     assert leaves("not json") is None
     assert leaves("[1]") is None
+    assert leaves('{"a":' + "[" * 500 + "]" * 500 + "}") in (None, {"a": ""})  # deeper than Python can go, in so few characters
     assert canonical("plain  text", None) == "plain text"
     assert quote("\ud800", 10) == "?"
