@@ -126,15 +126,15 @@ class NoProgress(Detector[NoProgressConfig]):
             short = features.result_words <= self.config.acknowledgement_words
             return not features.same_outcome and (short or features.new_words > 0)  # a counter, a status, another test that fails
         config = self.config
-        if features.same_result_as is None and self._reads(features):
+        if novelty > config.max_novelty or features.new_words > config.max_new_words:
             return True
-        return novelty > config.max_novelty or features.new_words > config.max_new_words
+        return features.same_result_as is None and self._reads(features)  # last: it reads texts again
 
     def _reads(self, features: StepFeatures) -> bool:
         """Whether the result holds other figures than those of the tool that are kept as proof: a reading, or a score, in known words."""
-        now = _figures(features)
-        known = [_figures(other) for _, other in self._calls or () if other.key == features.key]
-        return bool(now and known) and now not in known
+        before = [other for _, other in self._calls or () if other.key == features.key]
+        now = _figures(features) if before else []
+        return bool(now) and now not in map(_figures, before)
 
     def _signal(self, calls: deque[tuple[int, StepFeatures]], *, critical: bool) -> Signal:
         config = self.config
