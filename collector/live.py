@@ -11,9 +11,9 @@ from collector.knowledge import Known
 from collector.model import Session, SessionState
 from collector.session_contracts import Policy
 from collector.session_sums import absorb, add
-from detectors.features import StepFeatures
 from detectors.host import DetectorHost
 from detectors.model import Finding, Halted, Identified, Released, SessionKey, Step, TraceJoined
+from detectors.step_features import StepFeatures
 
 RECENT_STEPS: Final = 256
 _SLOPE_CALLS: Final = 8

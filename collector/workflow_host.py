@@ -8,9 +8,10 @@ import msgspec
 
 from detectors.base import Answer, Detector, Signal
 from detectors.episodes import Episode
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.host import DetectorHost
 from detectors.model import Finding, SessionKey, Step, Tick
+from detectors.step_features import StepFeatures
 
 WATCHED_STEPS: Final = 256
 """Steps of the workflow that its detectors remember, and are shown again."""

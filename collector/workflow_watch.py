@@ -16,8 +16,8 @@ from collector.live import Live
 from collector.session_contracts import History, Policy
 from collector.session_sums import steps_of
 from collector.workflow_host import WATCHED_STEPS, WorkflowHost
-from detectors.features import StepFeatures
 from detectors.model import Event, Finding, Released, SessionKey, SessionsMerged, Step, StepKind, WorkflowJoined
+from detectors.step_features import StepFeatures
 
 _MEMBERS: Final = 200_000
 """Sessions whose workflow is remembered."""

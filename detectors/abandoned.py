@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind, Tick, ToolAsk
+from detectors.step_features import StepFeatures
 from detectors.text import quote
 
 _LLM: Final = StepKind.LLM
@@ -40,7 +40,7 @@ class Abandoned(Detector[AbandonedConfig]):
 
     >>> import msgspec
     >>> from detectors.base import Context
-    >>> from detectors.features import StepFeatures
+    >>> from detectors.step_features import StepFeatures
     >>> from detectors.model import Tick, ToolAsk
     >>> from detectors.testing import llm, session, tool
     >>> asked, done = session(llm(asks=(ToolAsk(call_id="c1", name="build"),)), tool("build", call_id="c1"))

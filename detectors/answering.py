@@ -4,9 +4,9 @@ from typing import Final
 
 import msgspec
 
-from detectors.features import StepFeatures
 from detectors.receipts import RECEIPT_WORDS
 from detectors.speech import is_figure
+from detectors.step_features import StepFeatures
 
 _REPORTS: Final = 6
 """Reports remembered."""

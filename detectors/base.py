@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 import msgspec
 
 from detectors.baseline import Baseline
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind, Tick
+from detectors.step_features import StepFeatures
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):

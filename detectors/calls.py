@@ -31,6 +31,8 @@ _PLACE_WORDS: Final = 6
 _FIGURES: Final = re.compile(r"\d+")
 _PARTS_WORDS: Final = re.compile(r"\w[^\w]*[^\w./\\:@&=#~-][^\w]*\w")
 """Words parted by a blank, or by a sign that patterns have and names have not."""
+_WAIT_CHARS: Final = 120
+"""Characters of arguments up to which a call may be no more than a wait."""
 _SLEEP: Final = re.compile(r"\s*sleep\s+[\d.]+[smh]?\s*;?\s*$")
 _SLEEPS_FIRST: Final = re.compile(r"\s*sleep\s+[\d.]+[smh]?\s*(?:;|&)")
 _CHUNK: Final = re.compile(r"[^\s\"'`,;()\[\]{}<>=]+")
@@ -212,25 +214,24 @@ def _read(call: Call) -> None:
     call.returned_words = tokens(masked) - tokens(call.arguments)
 
 
-def same_outcome_as_last(call: Call, calls: Sequence[Call]) -> bool:
-    """Whether the last remembered call with the same arguments returned the same. `most_similar_result` has masked both."""
-    last = next((other for other in reversed(calls) if other.identity == call.identity), None)
-    if last is None:
-        return False
+def last_same(call: Call, calls: Sequence[Call]) -> Call | None:
+    """Finds the last remembered call with the same arguments, once `identify` has noted which these are."""
+    return next((other for other in reversed(calls) if other.identity == call.identity), None)
+
+
+def same_outcome(call: Call, last: Call) -> bool:
+    """Whether both returned the same. `most_similar_result` has masked them."""
     if last.result == call.result and last.returned == call.returned:
         return True
     return call.masked is not None and last.masked == call.masked
 
 
-def settles(call: Call, calls: Sequence[Call], *, brought: bool) -> bool:
-    """Whether the same call, when it was last made, failed, and now did not.
+def settles(call: Call, last: Call, *, brought: bool) -> bool:
+    """Whether the same call failed when it was `last` made, and now did not.
 
     What only reads like a failure may have been an answer: there the call must have `brought` something new to settle it.
     """
-    if call.failed:
-        return False
-    last = next((other for other in reversed(calls) if other.identity == call.identity), None)
-    return last is not None and (last.error or (last.failed and brought))
+    return not call.failed and (last.error or (last.failed and brought))
 
 
 def goes_through_things(call: Call, calls: Sequence[Call], *, by_agent: bool) -> bool:
@@ -337,8 +338,12 @@ def _phrase(text: str) -> list[str]:
 
 def only_waits(call: Call) -> bool:
     """Whether all that is asked for is that some time passes: `{"seconds": 60}`, or a command line `sleep 60`."""
+    if len(call.arguments) > _WAIT_CHARS:
+        return False
     now = values_of(call)
-    return bool(now) and all(reads_as_duration(key) or _SLEEP.match(value) is not None for key, value in (now or {}).items())
+    if not now:
+        return False
+    return all(map(reads_as_duration, now)) or any(_SLEEP.match(value) is not None for value in now.values())
 
 
 def waits_first(call: Call) -> bool:

@@ -15,9 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from detectors.base import Answer, Context, Detector, Signal
-from detectors.features import NOTHING, FeatureState
+from detectors.features import FeatureState
 from detectors.host import DetectorHost
 from detectors.model import ErrorClass, Step, StepKind, Tick
+from detectors.step_features import NOTHING
 from detectors.testing import KEY, agent, count, llm, session, tool
 
 AnyDetector = type[Detector[Any]]

@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
-from detectors.features import StepFeatures
 from detectors.model import ErrorClass, EvidenceLevel, Severity, Step, StepKind
+from detectors.step_features import StepFeatures
 from detectors.text import quote
 
 _LLM: Final = StepKind.LLM

@@ -8,10 +8,13 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from detectors.text import reads_as_question, reads_as_write, snake
+from detectors.calls import Call, waits_first
+from detectors.text import reads_as_polling, reads_as_question, reads_as_write, snake
 
 _READ_CHARS: Final = 240
 """Characters of the arguments that are read."""
+_RECEIPT_WORDS: Final = 12
+"""Words up to which a result does no more than acknowledge a step."""
 _NAMES: Final = 4096
 """Names of tools whose reading is remembered, over all sessions."""
 _TEXTS: Final = 4096
@@ -70,6 +73,52 @@ _COMMAND: Final = re.compile(
 """POSIX utilities, git, package managers, containers and services: what a command that may begin here changes."""
 _REDIRECTED: Final = re.compile(r"(?<![-=<>&0-9])>>?\s*(?!&|\s|/dev/)[\w./~$\"'\\{-]")
 
+_STEPS_ON: Final = re.compile(
+    r"(?:^|[^a-z])(?:scroll|swipe|(?:key_?)?press(?:_keys?)?$|send_keys?|hot_?key|next|prev(?:ious)?|page_?(?:down|up)|step|turn_(?:left|right)|rotate|pan|zoom|"
+    r"advance|(?:move_|go_)?(?:forward|backward|up|down|left|right|north|south|east|west)|undo|redo|increment|decrement)(?:[^a-z]|$)"
+)
+_A_STEP: Final = re.compile(
+    r"[\"':]\s*(?:page_?(?:down|up)|tab|(?:arrow_?)?(?:down|up|left|right)|forwards?|backwards?|north|south|east|west|next|prev(?:ious)?|"
+    r"scroll(?:_?(?:down|up))?|enter|space|backspace)[\"']",
+    re.IGNORECASE,
+)
+
+
+_PICTURE: Final = re.compile(r"(?:^|[^a-z])(?:screen_?shots?|snapshot|capture|photo|image|picture|camera)(?:[^a-z]|$)")
+
+
+def shows_a_picture(tool: str, arguments: str) -> bool:
+    """Whether the call is for a picture: where no text came back, it came back as something that is not captured.
+
+    >>> shows_a_picture("computer", '{"action": "screenshot"}'), shows_a_picture("computer", '{"action": "key"}')
+    (True, False)
+    """
+    return _PICTURE.search(snake(tool)) is not None or _PICTURE.search(arguments[:_READ_CHARS].lower()) is not None
+
+
+_NO_FURTHER: Final = re.compile(
+    r"\b(?:bottom|top|end|edge|last|first|limit|no (?:more|further|next|change)|nothing|already|unchanged|still|blocked)\b"
+)
+"""In what a step is answered with: it led nowhere."""
+
+
+def steps_on(tool: str, arguments: str) -> bool:
+    """Whether the call goes one step on from wherever things are, so that the same call does something else each time.
+
+    One that names an address or a path is about that thing.
+
+    >>> steps_on("scroll_down", "{}"), steps_on("computer", '{"action": "key", "text": "Tab"}'), steps_on("click", '{"id": 7}')
+    (True, True, False)
+    """
+    if "/" in arguments:
+        return False
+    return _steps_on(tool) or _A_STEP.search(arguments[:_READ_CHARS]) is not None
+
+
+@lru_cache(maxsize=_NAMES)
+def _steps_on(tool: str) -> bool:
+    return _STEPS_ON.search(snake(tool)) is not None
+
 
 def changes_something(tool: str, arguments: str) -> bool:
     """Whether what the call is given to run changes something.
@@ -107,3 +156,12 @@ def reads_as(tool: str, arguments: str) -> tuple[bool, bool]:
     """
     changes = changes_something(tool, arguments)
     return reads_as_question(tool) and not changes, reads_as_write(tool) or changes
+
+
+def polling(tool: str, call: Call, result_words: int) -> bool:
+    """Whether a call made again reads as waiting for something, or as going on by a step that is only acknowledged."""
+    if reads_as_polling(tool, call.result, result_words) or waits_first(call):
+        return True
+    if call.failed or result_words > _RECEIPT_WORDS or not steps_on(tool, call.arguments):
+        return False
+    return _NO_FURTHER.search(call.result.lower()) is None

@@ -12,8 +12,6 @@ Indel similarity (twice the longest common subsequence over the summed lengths) 
 
 from typing import Final
 
-import msgspec
-
 from detectors.calls import (
     KEPT_CHARS,
     UNKNOWN,
@@ -22,6 +20,7 @@ from detectors.calls import (
     goes_through_things,
     identify,
     is_about_another,
+    last_same,
     most_similar_call,
     most_similar_result,
     news,
@@ -29,17 +28,17 @@ from detectors.calls import (
     regroups,
     remember,
     remembered,
-    same_outcome_as_last,
+    same_outcome,
     settles,
-    waits_first,
 )
-from detectors.effects import reads_as
+from detectors.effects import polling, reads_as, shows_a_picture
 from detectors.model import Step, StepKind
 from detectors.novelty import count_new
-from detectors.progress import Moved, follow, is_unsteady
+from detectors.progress import follow, is_unsteady
 from detectors.receipts import RECEIPT_AT_MOST, RECEIPT_WORDS, is_receipt
+from detectors.step_features import NOTHING, StepFeatures
 from detectors.structure import Shape, Shapes, shapes
-from detectors.text import reads_as_failure, reads_as_left_out, reads_as_nothing_found, reads_as_polling, signs, tokens
+from detectors.text import reads_as_failure, reads_as_left_out, reads_as_nothing_found, signs, tokens
 from detectors.utterances import Utterances
 from detectors.wording import is_reordered, is_worded_anew
 
@@ -68,93 +67,6 @@ _NAME_CHARS: Final = 200
 """Characters of a tool's name that are read."""
 
 
-class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """How one step relates to the earlier steps of its session. None: the telemetry did not carry the content for it."""
-
-    key: str | None = None
-    """What was called: `tool:search`, `agent:writer`, or `llm:` and the agent that spoke. None: nothing comparable."""
-    is_call: bool = False
-    """Whether the step did something (tool, retrieval, hand-off, agent invocation) rather than said something."""
-    argument_similarity: float | None = None
-    """0–1: likeness to the most similar remembered call of the same tool; 0 is what unrelated texts have in common. For llm
-    steps, of what was said to what the same agent's model said before, measured only where a model spoke last: with a call
-    between, the calls speak for themselves. None: nothing to compare with."""
-    similar_to: int | None = None
-    """Sequence number of that call."""
-    same_call_as: int | None = None
-    """Sequence number of the first remembered call with the same arguments, volatile parts aside. None: a new call."""
-    result_novelty: float | None = None
-    """0–1: share of the result's words that earlier results of the same tool had not brought. Echoed arguments do not count."""
-    new_words: int = 0
-    """How many words that is."""
-    result_words: int = 0
-    """Distinct words in the result."""
-    first: bool = False
-    """No earlier result of this tool is remembered, so that novelty means nothing."""
-    result_similarity: float | None = None
-    """0–1: largest share of words in common with a remembered result of the same tool. Measured only where little is new. For
-    llm steps, likeness of what was asked to what the most similar utterance answered."""
-    same_result_as: int | None = None
-    """Sequence number of the remembered call that returned the same, volatile parts aside."""
-    varied: bool = False
-    """The tool returned something else the last time, whatever it was called with."""
-    same_outcome: bool = False
-    """The same call, when it was last made, returned the same."""
-    moved: Moved | None = None
-    """How the answer changed since the same call was last made, other than by itself. None: it did not, or is the first."""
-    unsteady: bool = False
-    """What the same call returned changed at least twice of late: it may be a reading, or a draw."""
-    failed: bool = False
-    """The step ended in an error, or brought little new and reads as one."""
-    settles: bool = False
-    """The same call, when it was last made, failed, and now did not."""
-    found_nothing: bool = False
-    """The step brought little new and says that there was nothing to be found."""
-    polls: bool = False
-    """The step repeats a call, brought little new, and reads as waiting for something."""
-    waits: bool = False
-    """The step repeats a call that lets some time pass and does nothing else."""
-    writes: bool = False
-    """The step brought little new and its tool's name, or the statement it is given, says that it changes something."""
-    wrote: bool = False
-    """It writes, was not made before, and does not read as failed: something was changed, if only to a value that was there before."""
-    receipt: bool = False
-    """All that came back may be that something was done. Told where nothing new came back."""
-    asks: bool = False
-    """The step brought little new and its tool's name says that it looks something up."""
-    enumerates: bool = False
-    """The step goes through a list: its arguments differ from an earlier call's only in values never used before there."""
-    another: bool = False
-    """The call names something, other than the next number, that no remembered call of the tool named. Told where nothing new came back."""
-    argument_news: int = 0
-    """How many argument words no remembered call of the tool had. Counted only where the result brought nothing new."""
-    unread: bool = False
-    """The call returned something that was not captured: it may be news."""
-    tokens_spoken: int | None = None
-    """Output tokens of the model call before, where the call's content was not captured and no other call lies between."""
-    shape: Shape | None = None
-    """How a call of which neither arguments nor result were captured follows such calls before it. None: content is captured."""
-    arguments: str = ""
-    """The first characters of the arguments, to quote."""
-    result: str = ""
-    """The first characters of the result, to quote."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the same call was made before, and its answer as a whole is another than last time, other than by itself."""
-        return self.moved is not None and not self.same_outcome
-
-    @property
-    def acted(self) -> bool:
-        """Whether the step may have changed something: it asked for something else than before, and was acknowledged."""
-        if self.argument_news == 0 or self.failed or self.asks or (self.found_nothing and self.result_words):
-            return False
-        return self.writes or self.another or self.result_words <= RECEIPT_WORDS
-
-
-NOTHING: Final = StepFeatures()
-
-
 class FeatureState:
     """What is remembered of one session to compute `StepFeatures`. Feed it every step once, in order.
 
@@ -163,13 +75,15 @@ class FeatureState:
     made to fill it. `python -m benchmarks.detection.cost` measures ordinary ones.
     """
 
-    __slots__ = ("_heard", "_remembered", "_results_seen", "_shapes", "_spoken", "_tools", "_utterances")
+    __slots__ = ("_heard", "_remembered", "_results_seen", "_shapes", "_spoken", "_tools", "_utterances", "_waited")
 
     def __init__(self) -> None:
         self._tools: dict[str, Tool] = {}
         self._utterances: Utterances | None = None
         self._remembered = 0
         self._results_seen = False
+        self._waited = 0
+        """The latest call that did nothing but let some time pass."""
         self._spoken: int | None = None
         self._heard: tuple[str | None, int, int] | None = None
         """The agent whose model spoke last, and its input and output tokens."""
@@ -205,7 +119,7 @@ class FeatureState:
             result = step.error_message
         elif step.output_bytes == 0 or (self._results_seen and kind is not _AGENT and step.output_bytes is None):
             result = ""  # senders leave an empty attribute out: where results are captured, a missing one is empty
-        if result is None or (result and reads_as_left_out(result)):
+        if result is None or (reads_as_left_out(result) if result else shows_a_picture(step.name or "", arguments or "")):
             return self._begun(step, key, arguments or "")
         return self._called(step, key, arguments, result)
 
@@ -296,7 +210,10 @@ class FeatureState:
         listed = near is not None and same is None and goes_through_things(call, calls, by_agent=False)
         another = near is not None and same is None and is_about_another(call, calls, by_words=listed)
         call.failed = call.error = step.error is True
-        settled = same is not None and settles(call, calls, brought=False)
+        last = last_same(call, calls) if same is not None else None
+        settled = last is not None and settles(call, last, brought=False)
+        if only_waits(call):
+            self._waited = step.seq
         remember(call, calls)
         spoken, self._spoken = self._spoken, None
         return StepFeatures(
@@ -311,7 +228,7 @@ class FeatureState:
             another=another,
             arguments=call.arguments,
             tokens_spoken=spoken,
-            unread=bool(step.output_bytes or step.result or step.output_text),
+            unread=bool(step.output_bytes or step.result or step.output_text) or self._results_seen,
         )
 
     def _called(self, step: Step, key: str, arguments: str | None, result: str) -> StepFeatures:
@@ -334,6 +251,9 @@ class FeatureState:
         if not stale and self._utterances is not None and step.kind is not _AGENT:
             self._utterances.news = step.seq
         call.failed = call.error = step.error is True
+        waits = only_waits(call)
+        if waits:
+            self._waited = step.seq
         if not stale and same is None:
             remember(call, calls)
             return StepFeatures(
@@ -360,7 +280,8 @@ class FeatureState:
             another = is_worded_anew(call, calls)
         receipt = is_receipt(result, total)
         call.failed = call.failed or (stale and reads_as_failure(result, at_once=another))
-        waits = stale and same is not None and only_waits(call)
+        last = last_same(call, calls) if same is not None else None
+        polls = stale and last is not None and (waits or self._waited > last.seq or call.advanced or polling(name, call, total))
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -374,14 +295,14 @@ class FeatureState:
             result_similarity=shared,
             same_result_as=same_result,
             varied=bool(calls) and same_result != calls[-1].seq,
-            same_outcome=same is not None and same_outcome_as_last(call, calls),
+            same_outcome=last is not None and same_outcome(call, last),
             moved=moved,
             unsteady=same is not None and is_unsteady(call, calls),
             failed=call.failed,
-            settles=same is not None and settles(call, calls, brought=not stale),
+            settles=last is not None and settles(call, last, brought=not stale),
             found_nothing=nothing,
-            polls=stale and same is not None and (waits or call.advanced or reads_as_polling(name, result, total) or waits_first(call)),
-            waits=waits,
+            polls=polls,
+            waits=waits and stale and last is not None,
             writes=writes,
             asks=asks,
             enumerates=listed and not (nothing and regroups(call, calls)),

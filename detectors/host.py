@@ -12,9 +12,10 @@ from detectors import DETECTORS
 from detectors.base import Answer, Clear, Context, Detector, Signal
 from detectors.calibration import calibrated
 from detectors.episodes import Episode, Record
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.model import Finding, SessionKey, Step, StepKind, Tick, Versions, finding_id
 from detectors.plan import BASELINE, GONE, HALT, Gone, plan_of
+from detectors.step_features import StepFeatures
 
 _LLM: Final = StepKind.LLM
 _TOOL: Final = StepKind.TOOL

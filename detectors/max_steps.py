@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import Answer, Context, Detector, Need, Signal
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
+from detectors.step_features import StepFeatures
 
 
 class MaxStepsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from detectors.answering import Reports, acknowledges
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
 from detectors.speech import is_figure, substance
+from detectors.step_features import StepFeatures
 from detectors.structure import SEQS, SIZES, Round, Shape
 from detectors.text import hands_over, quote
 

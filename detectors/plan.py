@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from detectors.base import Answer, Context, Detector, Need
-from detectors.features import StepFeatures
 from detectors.model import Step, StepKind
+from detectors.step_features import StepFeatures
 
 
 class Gone(Detector[Any]):

@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
-from detectors.features import StepFeatures
 from detectors.model import ErrorClass, EvidenceLevel, Severity, Step, StepKind
 from detectors.schemas import Violation, violation
+from detectors.step_features import StepFeatures
 from detectors.text import mask, quote
 
 _QUOTE: Final = 160

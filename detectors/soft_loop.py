@@ -8,11 +8,11 @@ from msgspec import Meta
 
 from detectors.answering import Answering, Reports
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
-from detectors.features import StepFeatures
 from detectors.model import Severity, Step
 from detectors.progress import Moved
 from detectors.receipts import RECEIPT_AT_MOST, RECEIPT_WORDS
 from detectors.speech import substance
+from detectors.step_features import StepFeatures
 from detectors.structure import Shape
 from detectors.text import quote, reads_as_failure, reads_as_polling
 from detectors.uncaptured import asked_nearly_the_same, one_tool_over_and_over
@@ -155,8 +155,8 @@ class SoftLoop(Detector[SoftLoopConfig]):
         if features.shape is not None:
             return self._without_content(step, features.shape)
         stale = self._staleness(features)
-        if stale is not None and features.settles:
-            stale -= 1.0  # the failure that it makes up for
+        if features.settles and features.result_novelty is not None:
+            stale = (stale or 0.0) - 1.0  # the failure that it makes up for
         if stale is None:
             if features.changed:
                 self._moved, self._unbroken, self._sure = step.seq, 0, 0

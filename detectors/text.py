@@ -52,7 +52,7 @@ _FAILURE: Final = re.compile(
     r"(?<!\b0 )(?<!\bno )(?<!\bwithout )(?<!\bwithout any )\b(?:errors?|exception|traceback|failed|failure|fatal|invalid|"
     r"denied|refused|forbidden|unauthorized|timeout|timed[ _]out|unable|unknown|unrecognized|unexpected|illegal|not allowed|"
     r"cannot|can't|could not|couldn't|no such|command not found|does(?:n't| not) exist|\w+(?:error|exception))\b"
-    r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\}))"  # but not `"isError": false`, `"error": null`
+    r"(?!\\*[\"']?\s*[:=]\s*(?:false|null|none|0|\\*[\"']{2}|\[\]|\{\})|\s+0\b)"  # but not `"isError": false`, `"error": null`
 )
 _FAILURE_FIRST: Final = re.compile(
     r"\W*(?:\w+\W+)?(?:errors?|exception|traceback|failed|failure|fatal|invalid|denied|forbidden|unauthorized|cannot|unable|"
@@ -74,9 +74,22 @@ _LEFT_OUT_CHARS: Final = 60
 _POLL: Final = re.compile(
     r"(?:^|[^a-z])(?:poll|status|wait|sleep|watch|ping|health(?:z|_?check)?|heartbeat|progress|is_?(?:ready|done))(?:[^a-z]|$)"
 )
-_PENDING: Final = re.compile(r"\b(?:running|pending|queued|in[ _-]progress|waiting|processing|starting|scheduled|not ready|not yet)\b")
-_BEGINNING: Final = 60
-"""Characters within which a longer result says what it is about."""
+_PENDING: Final = re.compile(
+    r"(?:\b|_)(?:running|pending|queued|in[ _-](?:progress|queue)|waiting|not (?:ready|yet|available yet)|still \w+ing|"
+    r"up_for_retry|scheduled|"
+    r"(?:re|de|un)?(?:processing|starting|creating|building|deploying|provisioning|initiali[sz]ing|installing|updating|upgrading|modifying|"
+    r"deleting|removing|terminating|stopping|booting|restoring|validating|verifying|finali[sz]ing|compiling|encoding|rendering|training|"
+    r"indexing|importing|exporting|uploading|downloading|migrating|replicating|propagating|draining|scaling|pulling|syncing|rotating)(?:_\w+)?|"
+    r"backing[ _-]up|\w+creating)\b"
+)
+"""In an answer: what is asked for is under way. As services, clusters and pipelines name such states."""
+_PENDING_ALONE: Final = re.compile(
+    r"(?:\b|_)(?:pending\w*|queued|in[ _-](?:progress|queue)|waiting for|not ready|not yet|\w+creating)\b|"
+    r"\b(?:status|state|phase)\\*[\"']?\s*[:=]\s*\\*[\"']?\w*ing(?:_\w+)?\b"
+)
+"""The same where it stands among more words: what hardly means anything else, or is said to be a state."""
+_STATE_WORDS: Final = 40
+"""Words up to which a result may tell the state of something."""
 _MEASURE: Final = re.compile(
     r"(?:^|[^a-z])(?:pages?|cursor|offset|start|skip|after|before|limit|size|count|top|top_?k|k|n|num|max|min|per_?page|depth|attempts?|"
     r"retry|retries|timeout|wait|delay|seconds|temperature|seed|verbose)(?:[^a-z]|$)"
@@ -193,10 +206,10 @@ def reads_as_left_out(text: str) -> bool:
 
 
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
-    """Whether the tool's name, or its result, says that something is being waited for: of at most 12 words, or of 40 that begin so."""
+    """Whether the tool's name, or its result of at most 40 words, says that something is being waited for."""
     if _polls(tool):
         return True
-    return result_words <= 40 and _PENDING.search(result[: 240 if result_words <= 12 else _BEGINNING].lower()) is not None
+    return result_words <= _STATE_WORDS and (_PENDING if result_words <= 12 else _PENDING_ALONE).search(result[:240].lower()) is not None
 
 
 @lru_cache(maxsize=_NAMES)

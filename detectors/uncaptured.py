@@ -3,8 +3,8 @@
 from typing import Final
 
 from detectors.base import Signal
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step
+from detectors.step_features import StepFeatures
 from detectors.structure import SIZES, Shape
 from detectors.text import quote
 

@@ -61,8 +61,8 @@ class Utterances:
         likeness: float | None = None
         answered: float | None = None
         similar: Utterance | None = None
-        since = [each for each in reversed(before) if each.seq > self.news]
-        if self.talking and since:
+        since = [each for each in reversed(before) if each.seq > self.news] if self.talking else ()
+        if since:
             likeness, place = most_similar(beginning, [each.said for each in since])
             if place >= 0:
                 similar = since[place]

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Scope, Signal
-from detectors.features import StepFeatures
 from detectors.model import EvidenceLevel, Severity, Step, StepKind
+from detectors.step_features import StepFeatures
 
 
 class WorkflowSpendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,8 +12,8 @@ from collector.receiver.telemetry import IngestTelemetry
 from collector.telemetry import METRICS, BatchCounts, Limits, OpenFindings, Snapshot, Telemetry
 from collector.telemetry.catalogue import Kind
 from collector.telemetry.series import BoundedLabel, SeriesBudget, clean
-from detectors.features import StepFeatures
 from detectors.model import CostBasis, ErrorClass, Evaluation, EvidenceLevel, Finding, SessionKey, Severity, Step, StepKind
+from detectors.step_features import StepFeatures
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 KEY = SessionKey("default", "", "s-1")

@@ -28,8 +28,9 @@ from benchmarks.detection.running import Fire, Run
 from benchmarks.detection.scoring import Figures, overall
 from detectors import DETECTORS
 from detectors.base import Context, Signal
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.model import Severity, Step
+from detectors.step_features import StepFeatures
 from detectors.testing import count
 
 WINDOW: Final = 8

@@ -23,8 +23,8 @@ from collector.sessions import Sessions
 from collector.store.history import RecordedHistory
 from collector.store.memory import MemoryStore
 from collector.web.render import finding_json, session_json, step_json
-from detectors.features import StepFeatures
 from detectors.model import Event, Finding, SessionKey, Severity, Step
+from detectors.step_features import StepFeatures
 
 
 class Replay:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from detectors.features import StepFeatures
 from detectors.judgements import reached
 from detectors.model import CostBasis, ErrorClass, Evaluation, Finding, Step, StepKind
+from detectors.step_features import StepFeatures
 
 _FREE: Final = Decimal(0)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from collector.model import Halt, Session
 from collector.workflows import workflow_of
-from detectors.features import StepFeatures
 from detectors.model import CostBasis, Finding, SessionKey, Step, StepKind
+from detectors.step_features import StepFeatures
 
 
 def time_json(at_ns: int | None) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.effects import changes_something, reads_as
+from detectors.effects import changes_something, reads_as, steps_on
 from detectors.model import Step
 from detectors.soft_loop import SoftLoop
 from detectors.testing import run, session, tool
@@ -45,6 +45,23 @@ from detectors.testing import run, session, tool
 def test_first_words_of_statements_and_commands(name: str, given_to_run: str, changes: bool) -> None:
     assert changes_something(name, json.dumps({"command": given_to_run, "timeout": 5})) is changes
     assert changes_something(name, given_to_run) is changes
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "on"),
+    [
+        ("scroll_down", "{}", True),
+        ("browser.next", "", True),
+        ("computer", '{"action": "key", "text": "Page_Down"}', True),
+        ("move", '{"direction": "east", "distance": 1}', True),
+        ("open_page", '{"url": "https://a.example/next"}', False),
+        ("press_button", '{"id": 7}', False),
+        ("click", '{"index": 7}', False),
+        ("search", '{"q": "which way is up"}', False),
+    ],
+)
+def test_a_step_on_is_told_by_name_or_argument(name: str, arguments: str, on: bool) -> None:
+    assert steps_on(name, arguments) is on
 
 
 def test_what_changes_something_asks_nothing() -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.checks import odd_steps, workload
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.model import Step
+from detectors.step_features import StepFeatures
 from detectors.testing import agent, llm, session, tool
 from detectors.text import _VOLATILE, canonical, leaves, mask, quote, reads_as_failure, words
 

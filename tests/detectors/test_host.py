@@ -10,9 +10,9 @@ import pytest
 from detectors import testing
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.exact_loop import ExactLoop
-from detectors.features import StepFeatures
 from detectors.host import DetectorHost
 from detectors.model import Finding, Severity, Step, StepKind, Tick, finding_id
+from detectors.step_features import StepFeatures
 from detectors.testing import KEY, agent, llm, session, tool
 
 

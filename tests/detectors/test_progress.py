@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.progress import Moved, advances, differs, reading
+from detectors.step_features import StepFeatures
 from detectors.testing import session, tool
 
 

@@ -1,7 +1,8 @@
 """What models said, and what counts as saying it again."""
 
-from detectors.features import FeatureState, StepFeatures
+from detectors.features import FeatureState
 from detectors.model import Step
+from detectors.step_features import StepFeatures
 from detectors.testing import llm, session, tool
 
 _SAID = ("The report is nearly done, one page is missing.", "The report is nearly done, a page is missing.")
