@@ -8,8 +8,8 @@ from detectors.receipts import RECEIPT_WORDS
 from detectors.speech import is_figure
 from detectors.step_features import StepFeatures
 
-_REPORTS: Final = 6
-"""Reports remembered."""
+_PARTIES: Final = 12
+"""Parties whose reports are remembered."""
 
 
 def acknowledges(features: StepFeatures) -> bool:
@@ -38,18 +38,22 @@ class Answering(msgspec.Struct, gc=False):
 class Reports(msgspec.Struct):
     """The figures and identifiers that answers put together of late: other tests that fail, or another count of them."""
 
-    told: tuple[frozenset[str], ...] = ()
+    told: dict[str, tuple[frozenset[str], ...]] = {}
+    """The last two reports of each party."""
 
-    def observe(self, said: frozenset[str]) -> bool:
-        """Whether what was said holds an identifier and more, put together as in no report remembered.
+    def observe(self, party: str, said: frozenset[str]) -> bool:
+        """Whether what was said holds an identifier and more, put together as in neither of the party's last two reports.
 
         >>> from detectors.speech import substance
-        >>> reports = Reports()
-        >>> [reports.observe(substance(said)) for said in ("2 fail: test_a", "2 fail, test_b", "test_a fails, with 2", "2 of 9 fail")]
+        >>> reports, said = Reports(), ("2 fail: test_a", "2 fail, test_b", "test_a fails, with 2", "2 of 9 fail")
+        >>> [reports.observe("tester", substance(each)) for each in said]
         [True, True, False, False]
         """
         figures = frozenset(filter(is_figure, said))
-        if len(figures) < 2 or all(map(str.isdigit, figures)) or figures in self.told:
+        if len(figures) < 2 or all(map(str.isdigit, figures)):
             return False
-        self.told = (*self.told[1 - _REPORTS :], figures)
-        return True
+        before = self.told.pop(party, ())
+        if len(self.told) >= _PARTIES:
+            del self.told[next(iter(self.told))]
+        self.told[party] = (*before[-1:], figures)
+        return figures not in before

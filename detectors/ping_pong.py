@@ -197,7 +197,7 @@ class PingPong(Detector[PingPongConfig]):
         self._hear(answer)
         if self._reports is None:
             self._reports = Reports()
-        told = self._reports.observe(answer - ask) or any(map(is_figure, news))
+        told = self._reports.observe(party, answer - ask) or any(map(is_figure, news))
         idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=told)
         if len(self._moves) >= _ALONE and all(move.party == party for move in islice(reversed(self._moves), _ALONE)):
             idle = 0.0  # one who talks to itself is no exchange
@@ -388,7 +388,7 @@ def _stale(features: StepFeatures) -> bool:
         return False
     if features.same_call_as is not None:
         return features.same_outcome and not features.unsteady
-    return features.same_result_as is not None and not features.argument_news
+    return features.same_result_as is not None and not features.argument_news and not features.varied
 
 
 def _names(parties: list[str]) -> str:

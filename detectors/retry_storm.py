@@ -161,8 +161,8 @@ class RetryStorm(Detector[RetryStormConfig]):
         return run
 
     def _same_way(self, run: _Run, signature: str, step: Step, features: StepFeatures) -> bool:
-        if step.error is not True and features.changed:
-            return False  # what only reads like a failure, and is another as a whole, is a report: other tests fail, or fewer
+        if features.changed and (step.error is not True or step.error_class not in _TELLING):
+            return False  # a failure that is another as a whole is a report: other tests fail, or fewer
         if run.error_class is step.error_class and step.error_class in _TELLING:
             return True
         if signature and signature == run.signature:

@@ -318,7 +318,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
         """Whether an agent that was asked the same again reports something else."""
         if self._reports is None:
             self._reports = Reports()
-        return self._reports.observe(substance(features.result))
+        return self._reports.observe(features.key or "", substance(features.result))
 
     def _asked_before(self, features: StepFeatures) -> bool:
         """Whether the call resembles an earlier one: unlike calls with one answer may be a batch, however it is acknowledged."""
