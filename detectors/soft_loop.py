@@ -84,9 +84,11 @@ class SoftLoop(Detector[SoftLoopConfig]):
     **When it is wrong.** It fires on work whose results stay the same for a reason: a test rerun unchanged after each of
     several edits it does not see, one question put to many things in whole sentences. It warns where many things are looked up
     and one long answer is true of all. It misses a loop whose results differ in their words each time, such as agents that agree
-    with each other ever anew or a feed read again and again, and one that tries another path, number or id each time and is refused
-    in words that do not begin like an error. It judges words, not meaning. Where results are not captured it knows that calls
-    resemble each other, and without content one tool used over and over: both may as well be a long job, and it warns at most.
+    with each other ever anew or a feed read again and again, a text written anew again and again in its own words, and one that tries
+    another path, number or id each time and is refused in words that do not begin like an error. It judges words, not meaning: numbers
+    guessed that close in on one, each answered with one long sentence, look like a loop until the answer is another. Where results are
+    not captured it knows that calls resemble each other, and without content one tool used over and over: both may as well be a long
+    job, and it warns at most.
 
     **Parameters** (`Config`): `window_calls`, `halt_window_calls`, `halt_unbroken_calls` (calls), `warn_stale_calls`,
     `critical_stale_calls`, `halt_stale_calls` (calls, summed), `doubt`, `moved_weight`, `other_weight` (0–1), `max_novelty`,

@@ -11,7 +11,17 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.detection import circumstances, fleets, pieces, quiet_batches, quiet_more, stuck  # noqa: F401 — register their scenarios
+from benchmarks.detection import (  # noqa: F401 — register their scenarios
+    circumstances,
+    fleets,
+    pieces,
+    quiet_batches,
+    quiet_known_words,
+    quiet_more,
+    quiet_unseen,
+    quiet_unseen_services,
+    stuck,
+)
 from benchmarks.detection.labelled import Draft, Labelled
 from benchmarks.detection.loops import POSITIVE
 from benchmarks.detection.quiet import NEGATIVE

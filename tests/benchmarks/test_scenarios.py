@@ -16,7 +16,7 @@ from detectors.checks import AnyDetector
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Severity
 
-DIGEST = "56dedaaf38fe726b047fec2e9b4c5d8a"
+DIGEST = "43342f996bbcb41a81e3fae55825469a"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
 
 
