@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from rapidfuzz import fuzz, process
 
-from detectors.text import BETWEEN, canonical, leaves, mask, reads_as_duration, reads_as_measure, tokens
+from detectors.text import BETWEEN, canonical, is_an_id, leaves, mask, reads_as_duration, reads_as_measure, tokens
 
 CALLS: Final = 6
 """Calls remembered of each tool."""
@@ -209,7 +209,7 @@ def most_similar_result(call: Call, calls: Sequence[Call]) -> tuple[float | None
 
 
 def _read(call: Call) -> None:
-    masked = mask(call.result)
+    masked = call.result if is_an_id(call.result) else mask(call.result)
     call.masked = call.result if masked == call.result else masked
     call.returned_words = tokens(masked) - tokens(call.arguments)
 

@@ -8,7 +8,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from detectors.calls import Call, waits_first
+from detectors.calls import Call
 from detectors.text import reads_as_polling, reads_as_question, reads_as_write, snake
 
 _READ_CHARS: Final = 240
@@ -160,7 +160,7 @@ def reads_as(tool: str, arguments: str) -> tuple[bool, bool]:
 
 def polling(tool: str, call: Call, result_words: int) -> bool:
     """Whether a call made again reads as waiting for something, or as going on by a step that is only acknowledged."""
-    if reads_as_polling(tool, call.result, result_words) or waits_first(call):
+    if reads_as_polling(tool, call.result, result_words):
         return True
     if call.failed or result_words > _RECEIPT_WORDS or not steps_on(tool, call.arguments):
         return False

@@ -187,6 +187,8 @@ class ExactLoop(Detector[ExactLoopConfig]):
         drawn = run.surprises > run.calls * config.max_surprise
         patience = config.polling_factor if (features.polls and not features.failed) or drawn else 1.0
         warn, critical, halt = config.warn_calls * patience, config.critical_calls * patience, config.halt_calls * patience
+        if features.waited and features.failed:
+            halt *= 2.0  # what is waited for may be coming up
         if run.count < warn:
             return None
         serious = run.count >= critical

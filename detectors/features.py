@@ -30,6 +30,7 @@ from detectors.calls import (
     remembered,
     same_outcome,
     settles,
+    waits_first,
 )
 from detectors.effects import polling, reads_as, shows_a_picture
 from detectors.model import Step, StepKind
@@ -281,7 +282,8 @@ class FeatureState:
         receipt = is_receipt(result, total)
         call.failed = call.failed or (stale and reads_as_failure(result, at_once=another))
         last = last_same(call, calls) if same is not None else None
-        polls = stale and last is not None and (waits or self._waited > last.seq or call.advanced or polling(name, call, total))
+        waited = stale and last is not None and (self._waited > last.seq or waits_first(call)) and not waits
+        polls = stale and last is not None and (waits or waited or call.advanced or polling(name, call, total))
         found = StepFeatures(
             key=key,
             is_call=True,
@@ -303,6 +305,7 @@ class FeatureState:
             found_nothing=nothing,
             polls=polls,
             waits=waits and stale and last is not None,
+            waited=waited,
             writes=writes,
             asks=asks,
             enumerates=listed and not (nothing and regroups(call, calls)),

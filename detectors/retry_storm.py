@@ -19,6 +19,8 @@ _RUNS: Final = 16
 """Tools whose failures are followed at a time."""
 _TELLING: Final = frozenset({ErrorClass.SCHEMA, ErrorClass.AUTH, ErrorClass.TIMEOUT, ErrorClass.RATE_LIMIT})
 """Classes of error that are the same failure whatever the words."""
+_PATIENCE: Final = 2.0
+"""How many times as many failures justify halting where the agent lets some time pass before each: what it waits for may be coming up."""
 
 
 class RetryStormConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -209,7 +211,8 @@ class RetryStorm(Detector[RetryStormConfig]):
             return None
         critical = run.count >= config.critical_failures or run.broken >= config.critical_violations
         told_why = step.error_message is not None or features.result_novelty is not None
-        halt = critical and run.pure and ((told_why and run.count >= config.halt_failures) or run.broken >= config.halt_violations)
+        limit = config.halt_failures * (_PATIENCE if features.waited else 1.0)
+        halt = critical and run.pure and ((told_why and run.count >= limit) or run.broken >= config.halt_violations)
         content = features.result_novelty is not None or step.error_message is not None or step.arguments is not None
         if not content:
             critical = halt = False

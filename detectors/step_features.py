@@ -55,6 +55,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step repeats a call, brought little new, and reads as waiting for something, or as going on by a step."""
     waits: bool = False
     """The step repeats a call that lets some time pass and does nothing else."""
+    waited: bool = False
+    """The step repeats a call, brought little new, and the agent let some time pass before it."""
     writes: bool = False
     """The step brought little new and its tool's name, or the statement it is given, says that it changes something."""
     wrote: bool = False

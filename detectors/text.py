@@ -34,6 +34,9 @@ _IDS: Final = r"""
 """
 _MOMENT: Final = re.compile(_MOMENTS, re.VERBOSE)
 _VOLATILE: Final = re.compile(_MOMENTS + _IDS, re.VERBOSE)
+_ID_CHARS: Final = 80
+"""Characters up to which a text may be an id and nothing else."""
+_AN_ID: Final = re.compile(r"\W*(?:" + _IDS.strip().removeprefix("|") + "\n)" + r"\W*", re.VERBOSE)
 _CLOCK_READING: Final = re.compile(r":\d\d[.,]\d*[1-9]")
 """A time to the fraction of a second: read off a clock, not chosen."""
 _NONCE: Final = re.compile(
@@ -160,6 +163,15 @@ def mask(text: str) -> str:
     if lowered.count("score") > 1 or lowered.count("distance") > 1:
         lowered = _mask_fits(lowered)
     return _VOLATILE.sub("~", lowered) if _may_be_volatile(lowered) else lowered
+
+
+def is_an_id(text: str) -> bool:
+    """Whether a text is an id and nothing else: then it is the answer, and another each time.
+
+    >>> is_an_id("4bf92f3577b34da6a3ce929d0e0e4736"), is_an_id("created 4bf92f3577b34da6a3ce929d0e0e4736")
+    (True, False)
+    """
+    return len(text) <= _ID_CHARS and _AN_ID.fullmatch(text.lower()) is not None
 
 
 def _mask_fits(text: str) -> str:

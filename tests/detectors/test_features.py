@@ -29,6 +29,13 @@ def test_the_first_call_has_nothing_to_be_compared_with() -> None:
     assert (first.first, first.argument_similarity, first.same_call_as, first.result_novelty) == (True, None, None, 0.75)
 
 
+def test_an_id_and_nothing_else_is_another_answer_each_time() -> None:
+    ids = ["5f1c0de4-a1b2-4c3d-8e4f-0123456789ab", "6f1c0de4-a1b2-4c3d-8e4f-0123456789ab"]
+    *_, bare = observed(*(tool("draw_id", {}, each) for each in ids))
+    *_, told = observed(*(tool("create", {}, f"created {each}") for each in ids))
+    assert (bare.same_result_as, told.same_result_as) == (None, 1)
+
+
 def test_only_equal_arguments_have_a_similarity_of_one() -> None:
     head = "import pandas as pd; " * 20
     calls = [f"{head}print(1)", f"{head}plot(2)", f"{head}print(1)"]
