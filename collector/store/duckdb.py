@@ -5,6 +5,7 @@ Findings are in the main file, everything else in partitions (`collector.store.p
 """
 
 import contextlib
+import shutil
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from collector.store import findings, received
 from collector.store.base import Commit, FindingQuery
 from collector.store.blocks import Block, notes_of
 from collector.store.packing import LONG_KINDS, Packer, between
-from collector.store.partitions import Partition, Partitions, folder_of, limit_bytes, migrate, sync_folder, unmade, unopened
+from collector.store.partitions import Partition, Partitions, folder_of, limit_bytes, memory_bytes, migrate, sync_folder, unmade, unopened
 from collector.telemetry_data import LogRecord
 from detectors.model import Event, Finding, SessionKey
 
@@ -47,17 +48,15 @@ class DuckDBStore:
     `append`, `append_findings`, `expire` and `recover` belong to one thread; every other method is safe from any.
     """
 
-    def __init__(self, path: Path, *, memory_limit: str = "192MB", threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, max_bytes: int = 50 * 2**30) -> None:
         """Opens or creates `path` and its partitions, which are so large that `max_bytes` is some hundreds of them.
 
-        `memory_limit` is for a partition that is written (up to some 120 MiB at the default size), another that is compressed for a
-        second or two, and pages of older ones in what is left: they are kept until it is reached. What does not fit goes to a file.
         Raises StoreUnavailable where a file cannot be opened.
         """
         self._path = path
         self._partition_bytes = partition_bytes = limit_bytes(max_bytes)
         self._settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": memory_limit,
+            "memory_limit": f"{memory_bytes(partition_bytes)}B",
             "threads": str(threads),
             "preserve_insertion_order": "false",
             # Partitions are compressed when they are full, which is well before this.
@@ -74,6 +73,8 @@ class DuckDBStore:
         try:
             unmade(self._path)
             connection = duckdb.connect(str(self._path), config=self._settings)
+            # What did not fit into memory when a process was killed: DuckDB leaves it there for good.
+            shutil.rmtree(self._path.with_name(self._path.name + ".tmp"), ignore_errors=True)
             try:
                 migrate(connection)
                 partitions = Partitions(connection, folder_of(self._path), limit_bytes=self._partition_bytes)

@@ -29,6 +29,8 @@ _SUFFIX: Final = ".duckdb"
 _COUNT: Final = 400
 """Files that the store may come to by its size: each takes a millisecond at start, and a file handle."""
 _LEAST_BYTES: Final = 16 * 2**20
+_USUAL_BYTES: Final = 128 * 2**20
+"""What a partition of a store of 50 GiB has."""
 
 
 class Partition(msgspec.Struct):
@@ -168,6 +170,15 @@ def limit_bytes(max_bytes: int) -> int:
     A start after a crash reads so much again, and so much is held in memory until it is compressed.
     """
     return max(_LEAST_BYTES, max_bytes // _COUNT)
+
+
+def memory_bytes(partition_bytes: int) -> int:
+    """What DuckDB may hold with partitions of so many bytes: 416 MiB at the default size.
+
+    One partition is written and another compressed, neither of which it can do without: at 1.3 times their size each. What is left is
+    for pages of older ones, which it keeps until there is no room.
+    """
+    return 3 * max(_USUAL_BYTES, partition_bytes) + 32 * 2**20
 
 
 def unopened(path: Path, error: Exception) -> StoreUnavailable:

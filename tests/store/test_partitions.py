@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -248,6 +249,27 @@ def test_a_file_made_but_not_written_to_by_a_crash(tmp_path: Path) -> None:
     again.append(commit(2, step(2)))
     assert [event.seq for event in again.tail(9)] == [1, 2]
     again.close()
+
+
+def test_what_did_not_fit_into_memory_at_a_crash_is_removed(tmp_path: Path) -> None:
+    DuckDBStore(tmp_path / "telemetry.duckdb").close()
+    left = tmp_path / "telemetry.duckdb.tmp" / "duckdb_temp_1_0_storage_DEFAULT-0.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    DuckDBStore(tmp_path / "telemetry.duckdb").close()
+    assert not left.exists()
+
+
+@pytest.mark.slow
+def test_two_partitions_that_are_not_compressed_fit_into_memory(tmp_path: Path) -> None:
+    store = DuckDBStore(tmp_path / "telemetry.duckdb")
+    store._partitions._seal = lambda _: None  # type: ignore[method-assign]
+    seq = 0
+    while len(store._partitions.held) < 3:
+        seq += 1
+        store.append(commit(seq, step(seq), spans=[span(seq, attributes={"blob": random.Random(seq).randbytes(1_000_000).hex()})]))  # noqa: S311
+    assert store.last_seq() == seq
+    store.close()
 
 
 def test_without_its_main_file_the_partitions_are_kept(tmp_path: Path) -> None:
