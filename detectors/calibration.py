@@ -36,7 +36,7 @@ COUNTED: Final[dict[Kind, tuple[float, int]]] = {
     ("cost_runaway", "warning", "structure"): (3.0, 3),
     ("credential_failure", "warning", "content"): (2.0, 2),
     ("exact_loop", "critical", "content"): (8.0, 8),
-    ("exact_loop", "halt", "content"): (7.0, 7),
+    ("exact_loop", "halt", "content"): (6.0, 6),
     ("exact_loop", "warning", "content"): (15.0, 19),
     ("exact_loop", "warning", "structure"): (3.0, 24),
     ("max_steps", "critical", "structure"): (1.0, 1),
