@@ -46,7 +46,7 @@ COUNTED: Final[dict[Kind, tuple[float, int]]] = {
     ("no_progress", "warning", "content"): (1.0, 3),
     ("ping_pong", "critical", "content"): (21.0, 21),
     ("ping_pong", "halt", "content"): (21.0, 21),
-    ("ping_pong", "warning", "content"): (18.0, 19),
+    ("ping_pong", "warning", "content"): (18.0, 18),
     ("ping_pong", "warning", "structure"): (13.0, 37),
     ("retry_storm", "critical", "content"): (17.0, 17),
     ("retry_storm", "halt", "content"): (13.0, 13),

@@ -197,7 +197,8 @@ class PingPong(Detector[PingPongConfig]):
         self._hear(answer)
         if self._reports is None:
             self._reports = Reports()
-        told = self._reports.observe(party, answer - ask) or any(map(is_figure, news))
+        reported = self._reports.observe(party, answer - ask)
+        told = reported or any(map(is_figure, news))
         idle = 0.0 if errand or not known else self._idleness(len(news), len(answer), figures=told)
         if len(self._moves) >= _ALONE and all(move.party == party for move in islice(reversed(self._moves), _ALONE)):
             idle = 0.0  # one who talks to itself is no exchange
@@ -206,7 +207,7 @@ class PingPong(Detector[PingPongConfig]):
         self._moves.append(_Move(step.seq, party, answered[:_QUOTE] or (asked or "")[:_QUOTE], len(news), idle))
         if idle:
             self._idle += idle
-        elif errand:
+        elif errand or reported:
             self._idle = 0.0
         else:
             self._idle = max(0.0, self._idle - config.setback)
