@@ -65,7 +65,9 @@ class ExactLoop(Detector[ExactLoopConfig]):
     that is legitimately the same each time. It misses a loop whose arguments change (see `soft_loop`) or that does more
     than `gap_calls` other things between rounds. The order of keys, readings of clocks and what is called a request id, a nonce or
     the like make no difference, nor do ids, times and durations in results. Where outcomes come and go unforeseeably, as when lots are
-    drawn, it is as patient as with polling; but lots that happen to come out the same from the start it takes for a loop.
+    drawn, it is as patient as with polling, and so it is with a look after a wait, with an answer that names a state of work under way, and
+    with steps on from wherever things are (scrolling, paging, pressing a key). A wait between two readings is not counted. Lots that happen
+    to come out the same from the start it takes for a loop.
 
     **Parameters** (`Config`): `warn_calls`, `critical_calls`, `halt_calls` (equal calls), `polling_factor` (times),
     `max_surprise` (share, 0–1), `gap_calls` (other calls), `warn_calls_without_content`, `warn_failures_without_content` (calls).

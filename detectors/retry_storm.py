@@ -75,8 +75,9 @@ class RetryStorm(Detector[RetryStormConfig]):
     tool does not have will not come to exist by asking again: one such session made 847 calls for 2,000 USD.
 
     **When it is wrong.** It fires on a service that is down for a while and would have come back, and on a test that fails
-    for one stubborn reason while the code around it is worked on. It misses a failure that reads like success, and one whose
-    message changes from call to call. Where the tool's schema is known the parameter at fault is named.
+    for one stubborn reason while the code around it is worked on. Where the agent waits before each attempt, halting takes twice as
+    many failures. It misses a failure that reads like success, and one whose message changes from call to call. Where the tool's schema
+    is known the parameter at fault is named.
 
     **Parameters** (`Config`): `warn_failures`, `critical_failures`, `halt_failures`, `setback` (failures, weighed),
     `critical_violations`, `halt_violations` (failures), `changed_weight`, `item_weight`, `max_novelty`,
