@@ -343,14 +343,17 @@ def only_waits(call: Call) -> bool:
     now = values_of(call)
     if not now:
         return False
-    return all(map(reads_as_duration, now)) or any(_SLEEP.match(value) is not None for value in now.values())
+    if "sleep" in call.arguments and any(_SLEEP.match(value) is not None for value in now.values()):
+        return True
+    return all(map(reads_as_duration, now))
 
 
 def waits_first(call: Call) -> bool:
     """Whether a command line lets some time pass before it looks: `sleep 10; kubectl get pods`."""
-    return any(_SLEEPS_FIRST.match(value) is not None for value in (values_of(call) or {}).values()) or (
-        _SLEEPS_FIRST.match(call.arguments) is not None
-    )
+    if "sleep" not in call.arguments:
+        return False
+    values = (values_of(call) or {}).values()
+    return _SLEEPS_FIRST.match(call.arguments) is not None or any(_SLEEPS_FIRST.match(value) is not None for value in values)
 
 
 def is_another_errand(text: str, calls: Sequence[Call]) -> bool:

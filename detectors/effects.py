@@ -110,14 +110,17 @@ def steps_on(tool: str, arguments: str) -> bool:
     >>> steps_on("scroll_down", "{}"), steps_on("computer", '{"action": "key", "text": "Tab"}'), steps_on("click", '{"id": 7}')
     (True, True, False)
     """
-    if "/" in arguments:
-        return False
-    return _steps_on(tool) or _A_STEP.search(arguments[:_READ_CHARS]) is not None
+    return "/" not in arguments and (_steps_on(tool) or _a_step(arguments[:_READ_CHARS]))
 
 
 @lru_cache(maxsize=_NAMES)
 def _steps_on(tool: str) -> bool:
     return _STEPS_ON.search(snake(tool)) is not None
+
+
+@lru_cache(maxsize=_TEXTS)
+def _a_step(arguments: str) -> bool:
+    return _A_STEP.search(arguments) is not None
 
 
 def changes_something(tool: str, arguments: str) -> bool:

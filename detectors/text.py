@@ -219,9 +219,7 @@ def reads_as_left_out(text: str) -> bool:
 
 def reads_as_polling(tool: str, result: str, result_words: int) -> bool:
     """Whether the tool's name, or its result of at most 40 words, says that something is being waited for."""
-    if _polls(tool):
-        return True
-    return result_words <= _STATE_WORDS and (_PENDING if result_words <= 12 else _PENDING_ALONE).search(result[:240].lower()) is not None
+    return _polls(tool) or (result_words <= _STATE_WORDS and _is_under_way(result[:240], alone=result_words > 12))
 
 
 @lru_cache(maxsize=_NAMES)
@@ -272,6 +270,11 @@ def _fails(text: str) -> bool:
 @lru_cache(maxsize=_TEXTS)
 def _finds_nothing(text: str) -> bool:
     return _NOTHING_FOUND.search(text.lower()) is not None
+
+
+@lru_cache(maxsize=_TEXTS)
+def _is_under_way(text: str, *, alone: bool) -> bool:
+    return (_PENDING_ALONE if alone else _PENDING).search(text.lower()) is not None
 
 
 @lru_cache(maxsize=_NAMES)
