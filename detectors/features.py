@@ -35,7 +35,7 @@ from detectors.calls import (
 from detectors.effects import polling, reads_as, shows_a_picture
 from detectors.model import Step, StepKind
 from detectors.novelty import count_new
-from detectors.progress import follow, is_unsteady
+from detectors.progress import climbs, follow, is_unsteady
 from detectors.receipts import RECEIPT_AT_MOST, RECEIPT_WORDS, is_receipt
 from detectors.step_features import NOTHING, StepFeatures
 from detectors.structure import Shape, Shapes, shapes
@@ -252,6 +252,7 @@ class FeatureState:
         if not stale and self._utterances is not None and step.kind is not _AGENT:
             self._utterances.news = step.seq
         call.failed = call.error = step.error is True
+        climbing = step.kind is _AGENT and climbs(call, calls)
         waits = only_waits(call)
         if waits:
             self._waited = step.seq
@@ -267,6 +268,7 @@ class FeatureState:
                 result_words=total,
                 first=first,
                 failed=call.failed,
+                climbs=climbing,
                 arguments=call.arguments,
                 result=call.result,
             )
@@ -299,6 +301,7 @@ class FeatureState:
             varied=bool(calls) and same_result != calls[-1].seq,
             same_outcome=last is not None and same_outcome(call, last),
             moved=moved,
+            climbs=climbing,
             unsteady=same is not None and is_unsteady(call, calls),
             failed=call.failed,
             settles=last is not None and settles(call, last, brought=not stale),

@@ -18,15 +18,16 @@ _BY_ITSELF: Final = re.compile(
     r"""
       \b\d{4}-\d\d-\d\d\b | \b\d{1,2}:\d\d(?::\d\d)?\b                                            # date, clock time
     | \b(?:\d+(?:\.\d+)?\s?(?:d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms)\s?)+(?:ago\b|old\b|\b)   # duration, age
-    | \b(?:attempts?|retry|retries|retrying|tries|try|elapsed|took|after|since|uptime|age|waited|pid|port|(?:\w+_)?id|
+    | \b(?:attempts?|retry|retries|retrying|tries|try|iterations?|rounds?|turns?|cycles?|elapsed|
+        took|after|since|uptime|age|waited|pid|port|(?:\w+_)?id|
         req(?:uest)?|trace|nonce|ticket|ref(?:erence)?|seq(?:uence)?|time|timestamp|ts)\b[^\w\n]{0,4}(?:n(?:o|umber)\b[^\w\n]{0,3})?\d+(?:[.,]\d+)*
         (?:\s?(?:/|of|out\ of)\s?\d+)?                                                            # counter of attempts, id
-    | \b\d+(?:st|nd|rd|th)?\s(?:attempts?|retry|retries|tries|try|times?|requests?)\b
+    | \b\d+(?:st|nd|rd|th)?\s(?:attempts?|retry|retries|tries|try|iterations?|rounds?|turns?|cycles?|times?|requests?)\b
     """,
     re.VERBOSE,
 )
 """What differs from one call to the next though nothing else does, beside what `mask` replaces."""
-_BOUND: Final = re.compile(r"\s*(?:%|(?:/|of|out of)\s?(\d+(?:[.,]\d+)*))")
+_BOUND: Final = re.compile(r"\s*(?:%|(?:[a-z]+\s)?(?:/|of|out of)\s?(\d+(?:[.,]\d+)*))")
 """After a figure: what it goes up to."""
 _RISES: Final = 3
 """Different answers one after the other that a figure without a bound must have risen, or fallen, through."""
@@ -107,6 +108,24 @@ def follow(call: Call, calls: Sequence[Call]) -> Moved | None:
         return Moved.FIGURES
     call.advanced = True
     return Moved.ONWARD
+
+
+def climbs(call: Call, calls: Sequence[Call]) -> bool:
+    """Whether what came back holds a mark that went up since the last answer, whoever was asked what: "55/100" after "46/100".
+
+    `calls` are the remembered ones. Only figures with the same bound are compared, and where the last two answers held none or
+    several of it, nothing is known.
+    """
+    if not calls or calls[-1].returned == UNKNOWN:
+        return False
+    now, before = (_marks(_read(each)) for each in (call, calls[-1]))
+    return any(before.get(bound, mark) < mark <= bound for bound, mark in now.items())
+
+
+def _marks(told: Reading) -> dict[float, float]:
+    """Figure by bound, of bounds that bound one figure."""
+    _, figures, bounds = told
+    return {bound: figure for figure, bound in zip(figures, bounds, strict=True) if bound is not None and bounds.count(bound) == 1}
 
 
 def is_unsteady(call: Call, calls: Sequence[Call]) -> bool:

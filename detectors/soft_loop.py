@@ -260,7 +260,7 @@ class SoftLoop(Detector[SoftLoopConfig]):
             return -0.25 if features.unread else None
         if features.first:
             return 0.0
-        if features.moved is _ONWARD:
+        if features.moved is _ONWARD or features.climbs:
             return -1.0
         if features.polls:
             return None  # waiting is for `exact_loop`, which is more patient with it

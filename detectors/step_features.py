@@ -43,6 +43,8 @@ class StepFeatures(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The same call, when it was last made, returned the same."""
     moved: Moved | None = None
     """How the answer changed since the same call was last made, other than by itself. None: it did not, or is the first."""
+    climbs: bool = False
+    """An agent's answer holds a mark that went up since its last one: "55/100" after "46/100"."""
     unsteady: bool = False
     """What the same call returned changed at least twice of late: it may be a reading, or a draw."""
     failed: bool = False

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from detectors.features import FeatureState
 from detectors.progress import Moved, advances, differs, reading
+from detectors.soft_loop import SoftLoop
 from detectors.step_features import StepFeatures
-from detectors.testing import session, tool
+from detectors.testing import agent, run, session, tool
 
 
 def observed(answers: list[str]) -> list[StepFeatures]:
@@ -70,3 +71,33 @@ def test_any_figures_can_be_read(texts: list[str]) -> None:
     readings = [reading(text) for text in texts]
     for place in range(len(readings)):
         advances(readings[place], readings[:place])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "climbs"),
+    [
+        ("Score: 46/100. Weakest: sentence 5.", "Score: 55/100. Weakest: sentence 2.", True),
+        ("46 points of 100. Too long.", "55 points of 100. Dry.", True),
+        ("Score: 55/100.", "Score: 46/100.", False),
+        ("Score: 55/100.", "Score: 55/100.", False),
+        ("Score: 5/10.", "Score: 46/100.", False),
+        ("Iteration 3/20: dry.", "Iteration 4/20: dry.", False),
+        ("style 3/5, facts 4/5", "style 4/5, facts 2/5", False),  # which of them counts is not known
+    ],
+)
+def test_a_mark_that_goes_up_is_progress(earlier: str, later: str, climbs: bool) -> None:
+    state = FeatureState()
+    *_, last = [
+        state.observe(step) for step in session(agent("critic", "Mark this: a b", earlier), agent("critic", "Mark this: a c", later))
+    ]
+    assert last.climbs is climbs
+
+
+@pytest.mark.parametrize(("marks", "loops"), [((46, 55, 58, 63, 68, 70, 76), False), ((46,) * 7, True)])
+def test_drafts_whose_mark_goes_up_are_no_loop(marks: tuple[int, ...], loops: bool) -> None:
+    words = ["the fixture belongs to ulm", "its payload is 81", "see the notes of 1750", "open the lint", "schema fell to 13"]
+    steps = []
+    for draft, mark in enumerate(marks):
+        text = ". ".join(words[: draft % 5] + words[draft % 5 + 1 :])
+        steps += [agent("scribe", "Improve the draft.", text), agent("critic", "Mark this draft.", f"Score: {mark}/100. Still dry.")]
+    assert bool(run(SoftLoop, session(*steps))) is loops
