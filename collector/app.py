@@ -187,7 +187,7 @@ def collect_rarely() -> None:
     """
     gc.set_threshold(50_000, 20, 100)
     # A small answer changes threads several times, and each time waits this long for the ingest thread (docs/adr/008).
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.0001)
 
 
 async def serve(load: Callable[[], Config], *, started: Callable[[App], None]) -> None:
