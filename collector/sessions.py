@@ -57,7 +57,7 @@ class Sessions:
         policy: Policy,
         history: History | None = None,
         max_live: int = 50_000,
-        max_bytes: int = 384 * 2**20,
+        max_bytes: int = 128 * 2**20,
         idle_timeout_ns: int = 1_800_000_000_000,
         recent_bytes: int = 128 * 2**20,
         seen: Seen | None = None,

@@ -138,7 +138,7 @@ class Sessions(Section):
         description="Sessions followed at once. Above it those whose root ended, then the longest silent, are set aside until they speak.",
     )
     max_bytes: Size = Field(
-        default=parse_size("384MiB"), description="Memory that they may take, roughly, beside their latest steps. Above it likewise."
+        default=parse_size("128MiB"), description="Memory that they may take, roughly, beside their latest steps. Above it likewise."
     )
 
 
