@@ -1,6 +1,5 @@
 """Busy, and nothing changes."""
 
-import re
 from collections import Counter, deque
 from typing import Annotated, ClassVar, Final
 
@@ -9,13 +8,13 @@ from msgspec import Meta
 
 from detectors.base import CLEAR, Answer, Context, Detector, Signal
 from detectors.model import Severity, Step, StepKind
+from detectors.progress import reading
 from detectors.step_features import StepFeatures
-from detectors.text import mask, quote
+from detectors.text import quote
 
 _QUOTE: Final = 100
 _ALIKE: Final = 0.85
 """Share of common words from which two results are the same."""
-_FIGURES: Final = re.compile(r"\d+")
 _CALLS: Final = 8
 """Calls kept as proof."""
 
@@ -162,5 +161,5 @@ class NoProgress(Detector[NoProgressConfig]):
         )
 
 
-def _figures(features: StepFeatures) -> list[str]:
-    return sorted(_FIGURES.findall(mask(features.result)))
+def _figures(features: StepFeatures) -> list[float]:
+    return sorted(reading(features.result)[1])

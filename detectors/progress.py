@@ -13,14 +13,15 @@ from typing import Final
 from detectors.calls import UNKNOWN, Call
 from detectors.text import mask
 
-_FIGURE: Final = re.compile(r"\d+(?:[.,]\d+)*")
+_FIGURE: Final = re.compile(r"(?<![a-z_\d])\d+(?:[.,]\d+)*")
+"""Not what follows a letter: that is part of a name or an id."""
 _BY_ITSELF: Final = re.compile(
     r"""
       \b\d{4}-\d\d-\d\d\b | \b\d{1,2}:\d\d(?::\d\d)?\b                                            # date, clock time
     | \b(?:\d+(?:\.\d+)?\s?(?:d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms)\s?)+(?:ago\b|old\b|\b)   # duration, age
     | \b(?:attempts?|retry|retries|retrying|tries|try|iterations?|rounds?|turns?|cycles?|elapsed|
         took|after|since|uptime|age|waited|pid|port|(?:\w+_)?id|
-        req(?:uest)?|trace|nonce|ticket|ref(?:erence)?|seq(?:uence)?|time|timestamp|ts)\b[^\w\n]{0,4}(?:n(?:o|umber)\b[^\w\n]{0,3})?\d+(?:[.,]\d+)*
+        req(?:uest)?|trace|nonce|ticket|ref(?:erence)?|seq(?:uence)?|time|timestamp|ts)\b[^\w\n]{0,4}(?:n(?:o|umber)\b[^\w\n]{0,3})?(?:\d+[.,])*\w*\d\w*
         (?:\s?(?:/|of|out\ of)\s?\d+)?                                                            # counter of attempts, id
     | \b\d+(?:st|nd|rd|th)?\s(?:attempts?|retry|retries|tries|try|iterations?|rounds?|turns?|cycles?|times?|requests?)\b
     """,

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.features import FeatureState
+from detectors.no_progress import NoProgress
 from detectors.progress import Moved, advances, differs, reading
 from detectors.soft_loop import SoftLoop
 from detectors.step_features import StepFeatures
@@ -47,6 +48,9 @@ def test_figures_that_move_one_way_are_progress(answers: list[str], onward: bool
         ("latency 80 of web", "latency 71 of web", True),
         ("latency 80 of web", "latency 71 of mail", False),
         ("try 3: nothing", "try 4: nothing", False),
+        ("Chunk ID: fb968d, exit 0", "Chunk ID: 0566b9, exit 0", False),
+        ("Chunk ID: 210465, exit 0", "Chunk ID: fb968d, exit 1", True),
+        ("built v12 of ab34", "built v13 of ab35", False),
         ("0 rows in 31 ms", "0 rows in 48 ms", False),
     ],
 )
@@ -101,3 +105,11 @@ def test_drafts_whose_mark_goes_up_are_no_loop(marks: tuple[int, ...], loops: bo
         text = ". ".join(words[: draft % 5] + words[draft % 5 + 1 :])
         steps += [agent("scribe", "Improve the draft.", text), agent("critic", "Mark this draft.", f"Score: {mark}/100. Still dry.")]
     assert bool(run(SoftLoop, session(*steps))) is loops
+
+
+def test_ids_alone_are_no_reading() -> None:
+    ids = ("fb968d", "fd135d", "90589f", "210465", "d126a7", "6892bf", "96b209", "66e234")
+    looks = [
+        tool("exec_command", {"cmd": f"grep -rn 'refund {each[::-1]}' ."}, f"Chunk ID: {each}\nexited with code 0\nOutput:") for each in ids
+    ]
+    assert run(NoProgress, session(*looks))
