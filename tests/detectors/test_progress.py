@@ -109,7 +109,20 @@ def test_drafts_whose_mark_goes_up_are_no_loop(marks: tuple[int, ...], loops: bo
 
 def test_ids_alone_are_no_reading() -> None:
     ids = ("fb968d", "fd135d", "90589f", "210465", "d126a7", "6892bf", "96b209", "66e234")
+    words = (
+        "refund policy annual",
+        "annual refund policy",
+        "policy on refunds",
+        "refunds annual policy",
+        "the refund policy",
+        "refund annual",
+    )
     looks = [
-        tool("exec_command", {"cmd": f"grep -rn 'refund {each[::-1]}' ."}, f"Chunk ID: {each}\nexited with code 0\nOutput:") for each in ids
+        tool(
+            "exec_command",
+            {"cmd": f"grep -rn '{asked}' ."},
+            f"Chunk ID: {each}\nProcess exited with code 0\nOriginal token count: 0\nOutput:",
+        )
+        for asked, each in zip((*words, *words[:2]), ids, strict=True)
     ]
     assert run(NoProgress, session(*looks))
