@@ -33,10 +33,10 @@ def edit(draft: Draft, path: str) -> None:
         either(draft, "Edit", "edit_file"),
         either(
             draft,
-            {"file_path": f"/work/{path}", "old_string": old, "new_string": new},
+            {"file_path": f"/app/{path}", "old_string": old, "new_string": new},
             {"path": path, "diff": f"<<<<\n{old}\n====\n{new}\n>>>>"},
         ),
-        either(draft, f"The file /work/{path} has been updated successfully.", "Edit applied."),
+        either(draft, f"The file /app/{path} has been updated successfully.", "Edit applied."),
     )
 
 
@@ -184,7 +184,7 @@ def todo_list_kept(draft: Draft) -> None:
 @negative
 def file_read_in_windows(draft: Draft) -> None:
     """One long file read window by window."""
-    writer, path, start = draft.writer, f"/work/src/{draft.writer.word()}.py", 1
+    writer, path, start = draft.writer, f"/app/src/{draft.writer.word()}.py", 1
     for _ in many(draft, 8, 20):
         size = either(draft, 60, 40)
         lines = [f"{start + number:6}\t{writer.word()} = {writer.word()}({writer.word()})" for number in range(size)]

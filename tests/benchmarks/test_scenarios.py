@@ -16,7 +16,7 @@ from detectors.checks import AnyDetector
 from detectors.fleet import FLEET_DETECTORS
 from detectors.model import Severity
 
-DIGEST = "43342f996bbcb41a81e3fae55825469a"
+DIGEST = "e663b4b44660f33056619db0b8519deb"
 """Of the corpus made from the default seed. A change of scenarios or words changes it: write the scorecard anew with it."""
 
 
