@@ -18,7 +18,7 @@ _FIGURE: Final = re.compile(r"(?<![a-z_\d])\d+(?:[.,]\d+)*")
 _BY_ITSELF: Final = re.compile(
     r"""
       \b\d{4}-\d\d-\d\d\b | \b\d{1,2}:\d\d(?::\d\d)?\b                                            # date, clock time
-    | \b(?:\d+(?:\.\d+)?\s?(?:d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms)\s?)+(?:ago\b|old\b|\b)   # duration, age
+    | \b(?:\d+(?:\.\d+)?\s?(?:d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?|ms)\s?){1,4}(?:ago\b|old\b|\b)   # duration, age
     | \b(?:attempts?|retry|retries|retrying|tries|try|iterations?|rounds?|turns?|cycles?|elapsed|
         took|after|since|uptime|age|waited|pid|port|(?:\w+_)?id|
         req(?:uest)?|trace|nonce|ticket|ref(?:erence)?|seq(?:uence)?|time|timestamp|ts)\b[^\w\n]{0,4}(?:n(?:o|umber)\b[^\w\n]{0,3})?(?:\d+[.,])*\w*\d\w*

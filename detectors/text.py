@@ -65,7 +65,7 @@ _FAILURE_FIRST: Final = re.compile(
 _NOTHING_FOUND: Final = re.compile(
     r"\b(?:no|zero|0) (?:\w+ )?(?:results?|matches|match|records?|rows?|entries|items?|hits|documents|data|files?|information)\b|"
     r"\bnot found\b|\bnothing (?:was )?found\b|\b(?:not|n't) find\b|\bno such\b|"
-    r"^[\s\[\](){}\"'.,;:]*(?:([^\w\s])\1*)?[\s\[\](){}\"'.,;:]*$|^(?:none|null|false)$"
+    r"^[\s\[\](){}\"'.,;:]*(?:([^\w\s\[\](){}\"'.,;:])\1*)?[\s\[\](){}\"'.,;:]*$|^(?:none|null|false)$"
 )
 _LEFT_OUT: Final = re.compile(
     r"\W*(?:(?:the|an?|this|tool|file|inline|base64|png|jpe?g|result|output|content|text|data) ?){0,3}"
